@@ -1,0 +1,1 @@
+//! What crosses crates is tested in `main.rs`; this library is empty.
