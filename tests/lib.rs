@@ -1,1 +1,3 @@
-//! What crosses crates is tested in `main.rs`; this library is empty.
+//! Empty: a package needs a library to be depended on, and tests need none.
+//!
+//! Not here: anything. What crosses crates is tested in `main.rs` and its modules.

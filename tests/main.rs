@@ -1,1 +1,10 @@
-//! One binary for every test that crosses crates.
+//! One binary for every test that crosses crates: one link, one place to look.
+//!
+//! Not here: what one crate can test by itself; that lies beside its code.
+
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod house;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,40 @@
+# Needs Rust (rustup reads rust-toolchain.toml), a C compiler, make and perl, and the package
+# registries. One profile everywhere, so that every dependency is compiled once.
+
+CARGO ?= cargo
+CUSTODY := target/release/custody
+
+.PHONY: help demo build test check format interop bench
+
+help:
+	@echo 'make demo     from real audit records to a checked log, then a tampered copy refused'
+	@echo 'make test     every test'
+	@echo 'make check    format, lints and docs, with warnings denied'
+	@echo 'make format   formats the sources'
+	@echo 'make interop  checks by programs that others wrote (needs Go and Python as well)'
+	@echo 'make bench    measures appending, beside the raw loop of this machine'
+
+demo: build
+	$(CUSTODY) demo
+
+# Everything that is shipped, with the features that the program has.
+build:
+	$(CARGO) build --release --locked -p api-cli
+
+# The tests run the built program, so it is built first.
+test: build
+	bash scripts/test.sh
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --locked --workspace --no-deps
+
+format:
+	$(CARGO) fmt --all
+
+interop: build
+	bash scripts/interop.sh
+
+bench: build
+	$(CUSTODY) bench append --json
