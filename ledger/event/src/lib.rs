@@ -1,1 +1,25 @@
-//! Placeholder.
+//! What the payloads of entries say: the event, its three parts, and the facts of every other kind.
+//!
+//! Reading order: [`text`](Text) · `object` (one declaration a field) · `objects` · [`Event`] ·
+//! `visit` (what masking and pseudonyms see) · [`facts`] (the other kinds). Deliberately not here:
+//! clocks, files, masking, keys, commitments, and any judgement of what an event means.
+
+mod error;
+mod event;
+mod json;
+mod object;
+mod objects;
+mod text;
+mod visit;
+
+pub use error::{EventError, RefusedFor};
+pub use event::{
+    Account, EVENT_BYTES_MAX, Event, EventHead, OCSF_VERSION, PartsBuf, TextField, TextRole,
+};
+pub use object::Part;
+pub use objects::{
+    Actor, Api, Database, Databucket, Endpoint, Entity, Fingerprint, Group, Metadata, Process,
+    Product, QueryInfo, Redaction, Resource, ServerEndpoint, Service, Session, Table, Unmapped,
+    User,
+};
+pub use text::Text;
