@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# What programs of others say about a log of ours. Needs Go and Python with venv; everything that
+# is downloaded or built lands in .cache/. Each referee is also shown a damaged copy, which it
+# must refuse: a referee that cannot refuse has said nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+custody=$PWD/target/release/custody
+samples=$PWD/samples/postgresql
+cache=$PWD/.cache/interop
+mkdir -p "$cache"
+
+step() { printf '\n== %s\n' "$*"; }
+
+# Runs a command that must end with 1, quietly.
+refuses() {
+    local code=0
+    "$@" >"$cache/refusal" 2>&1 || code=$?
+    if [ "$code" != 1 ]; then
+        printf 'interop: ended with %s, not 1: %s\n' "$code" "$*" >&2
+        cat "$cache/refusal" >&2
+        exit 1
+    fi
+}
+
+# flip FILE: inverts the lowest bit of the byte in the middle.
+flip() {
+    "$python" -c 'import sys
+with open(sys.argv[1], "r+b") as file:
+    data = bytearray(file.read())
+    data[len(data) // 2] ^= 1
+    file.seek(0)
+    file.write(data)' "$1"
+}
+
+step referees
+(cd interop && go build -o "$cache/" ./fsck ./checkpoint)
+python=$cache/venv/bin/python
+if ! [ -x "$python" ]; then
+    python3 -m venv "$cache/venv"
+fi
+"$python" -m pip install --quiet --requirement interop/requirements.txt
+
+step a log of ours, and its tiles
+rm -rf "$cache/log" "$cache/tiles" "$cache/damaged"
+"$custody" init "$cache/log" --deployment interop.example --label 2026
+(
+    cd "$cache/log"
+    for file in "$samples"/*.csv; do
+        name=$(basename "$file" .csv)
+        code=0
+        "$custody" ingest --source "$name=postgresql:$file" || code=$?
+        [ "$code" = 0 ] || [ "$code" = 6 ]
+    done
+    "$custody" tiles "$cache/tiles"
+)
+trust=$cache/log/trust/main.policy
+
+step fsck of tlog-tiles, by another project
+"$cache/fsck" "$trust" "$cache/tiles"
+files=0
+while IFS= read -r file; do
+    cp -R "$cache/tiles" "$cache/damaged"
+    flip "$cache/damaged/$file"
+    refuses "$cache/fsck" "$trust" "$cache/damaged"
+    rm "$cache/damaged/$file"
+    refuses "$cache/fsck" "$trust" "$cache/damaged"
+    rm -rf "$cache/damaged"
+    files=$((files + 1))
+done < <(cd "$cache/tiles" && find checkpoint tile -type f)
+printf 'fsck: refused each of %d files changed, and each missing\n' "$files"
+
+step signatures of the checkpoint, by two other implementations
+checkpoint=$cache/tiles/checkpoint
+"$cache/checkpoint" "$trust" "$checkpoint"
+"$python" interop/mldsa_check.py "$trust" "$checkpoint"
+"$python" - "$checkpoint" "$cache/damaged" <<'PYTHON'
+import sys
+with open(sys.argv[1], encoding="utf-8", newline="") as file:
+    lines = file.read().split("\n")
+lines[1] = str(int(lines[1]) + 1)
+with open(sys.argv[2], "w", encoding="utf-8", newline="") as file:
+    file.write("\n".join(lines))
+PYTHON
+refuses "$cache/checkpoint" "$trust" "$cache/damaged"
+refuses "$python" interop/mldsa_check.py "$trust" "$cache/damaged"
+printf 'checkpoint: both refused another size\n'
+
+step events of the samples, by the schema of OCSF 1.8
+for file in "$samples"/*.csv; do
+    "$custody" parse --platform postgresql "$file" >"$cache/events.jsonl" || [ $? = 6 ]
+    "$python" scripts/ocsf_check.py "$cache/events.jsonl"
+done
+
+step 'nothing to say'
