@@ -67,7 +67,7 @@ while IFS= read -r file; do
     refuses "$cache/fsck" "$trust" "$cache/damaged"
     rm -rf "$cache/damaged"
     files=$((files + 1))
-done < <(cd "$cache/tiles" && find checkpoint tile -type f)
+done < <(cd "$cache/tiles" && find tile -type f)
 printf 'fsck: refused each of %d files changed, and each missing\n' "$files"
 
 step signatures of the checkpoint, by two other implementations
