@@ -2,7 +2,7 @@
 //! segments, frames and payload blocks.
 //!
 //! Reading order: [`hash`], [`ids`], [`entry`], [`commitment`], [`tree`], [`proof`], [`tile`],
-//! [`checkpoint`], [`history`], [`bytes`], [`segment`], [`frame`], [`payload`], [`layout`], [`proof_file`].
+//! [`checkpoint`], [`history`], [`bytes`], [`segment`], [`frame`], [`payload`], [`message`], [`layout`], [`proof_file`].
 //!
 //! Deliberately not here: no file, clock, socket, thread or randomness; no signature (keys/public);
 //! no meaning of what a payload says (ledger/event); no decision about what may be appended
@@ -17,6 +17,7 @@ pub mod hash;
 pub mod history;
 pub mod ids;
 pub mod layout;
+pub mod message;
 pub mod payload;
 pub mod proof;
 pub mod proof_file;
@@ -30,6 +31,7 @@ pub use commitment::{PART_COUNT, Part, Salt, part_commitment, payload_commitment
 pub use entry::{Entry, EntryError, Flags, Kind, KindClass};
 pub use hash::{Hash, empty_root, leaf_hash, node_hash};
 pub use ids::{Epoch, Index, Nanos, Sequence, SourceId, TreeSize};
+pub use message::Message;
 pub use proof::{
     ProofError, consistency_proof, inclusion_proof, verify_consistency, verify_inclusion,
 };
