@@ -4,7 +4,8 @@
 //!
 //! A line `$ command` is run; the lines after it are what it prints on both outputs. `…` stands
 //! for any text within a line, and alone on a line for any lines. `[exit 1]` as the last line says
-//! how the command ends; unsaid, it ends with 0. The folder `samples` is the repository's.
+//! how the command ends; unsaid, it ends with 0. `$ cd` holds for the commands after it, and the
+//! folder `samples` is the repository's.
 //!
 //! Not here: blocks of other kinds (`sh`, `toml`, `text`), which show servers and settings.
 
@@ -95,10 +96,11 @@ fn differences(examples: &[Example], folder: &Path, program: &Path) -> Vec<Strin
     ));
     let path = std::env::join_paths(path).expect("a search path");
     let mut differences = Vec::new();
+    let mut folder = folder.to_owned();
     for example in examples {
         let output = Command::new("sh")
             .args(["-c", &format!("exec 2>&1\n{}", example.command)])
-            .current_dir(folder)
+            .current_dir(&folder)
             .env("PATH", &path)
             .env("NO_COLOR", "1")
             .env("LC_ALL", "C.UTF-8")
@@ -108,6 +110,9 @@ fn differences(examples: &[Example], folder: &Path, program: &Path) -> Vec<Strin
         let text = String::from_utf8_lossy(&output.stdout);
         let printed: Vec<&str> = text.lines().collect();
         let exit = output.status.code();
+        if let Some(other) = example.command.strip_prefix("cd ") {
+            folder.push(other);
+        }
         if exit != Some(example.exit) || !agree(&example.output, &printed) {
             let (line, command) = (example.line, &example.command);
             let shown = example.output.join("\n");
@@ -196,6 +201,7 @@ fn a_page_that_shows_something_else_is_named() {
         "```console\n$ echo one >&2\none\n```\n",
         "```sh\n$ false\n```\n",
         "```console\n$ touch a\n$ ls\na\n```\n",
+        "```console\n$ mkdir b\n$ touch b/c\n$ cd b\n$ ls\nc\n```\n",
     ] {
         assert_eq!(differ(page), Vec::<String>::new(), "{page}");
     }

@@ -127,15 +127,15 @@ fn ban_faults(room: &str, clippy: Option<&Text>, root_clippy: &Text) -> Vec<Stri
         )];
     };
     let table = parse(clippy);
-    let bans = table.get("disallowed-methods").and_then(Value::as_array);
-    let bans: Vec<&Value> = bans.into_iter().flatten().collect();
+    let bans: Vec<&Value> = ["disallowed-methods", "disallowed-types"]
+        .iter()
+        .filter_map(|list| table.get(*list)?.as_array())
+        .flatten()
+        .collect();
     let path = &clippy.path;
     let mut faults = Vec::new();
     for ban in &bans {
-        let reason = ban
-            .get("reason")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let reason = text_of(ban, "reason");
         if reason.len() < 10 {
             faults.push(format!("{path}: the ban {ban} gives no reason"));
         }
@@ -146,10 +146,7 @@ fn ban_faults(room: &str, clippy: Option<&Text>, root_clippy: &Text) -> Vec<Stri
         FILE_METHODS
     };
     for method in IMPURE_METHODS.iter().chain(files) {
-        if !bans
-            .iter()
-            .any(|ban| ban.get("path").and_then(Value::as_str) == Some(method))
-        {
+        if !bans.iter().any(|ban| covers(text_of(ban, "path"), method)) {
             faults.push(format!("{path}: does not ban {method}"));
         }
     }
@@ -161,6 +158,17 @@ fn ban_faults(room: &str, clippy: Option<&Text>, root_clippy: &Text) -> Vec<Stri
         }
     }
     faults
+}
+
+fn text_of<'a>(ban: &'a Value, key: &str) -> &'a str {
+    ban.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether a ban of this path bans the method: the method itself, or its type.
+fn covers(path: &str, method: &str) -> bool {
+    method
+        .strip_prefix(path)
+        .is_some_and(|rest| rest.is_empty() || (!path.is_empty() && rest.starts_with("::")))
 }
 
 fn find<'a>(texts: &'a [Text], path: &str) -> Option<&'a Text> {
