@@ -10,9 +10,10 @@
 use std::ops::Range;
 
 use ledger_core::Nanos;
+use serde::de::DeserializeSeed;
 
 use crate::error::EventError;
-use crate::object::{ALL_PARTS, Object, Part, bit, object};
+use crate::object::{ALL_PARTS, Into, Object, Part, bit, object};
 use crate::objects::{
     Actor, Api, Database, Databucket, Endpoint, Entity, Fingerprint, Group, Metadata, Product,
     QueryInfo, Resource, ServerEndpoint, Service, Session, Table, Unmapped, User,
@@ -171,6 +172,17 @@ pub struct Account<'n, 'u, 'a> {
     pub uid: &'u mut Option<Text<'a>>,
 }
 
+/// One row of the table of fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldRow {
+    /// Path, such as `query_info.query_string`.
+    pub path: String,
+    /// `text`, `bool`, a width of number, or a list.
+    pub shape: &'static str,
+    /// The part it belongs to.
+    pub part: Part,
+}
+
 /// The three parts of one event in one buffer, reused from event to event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartsBuf {
@@ -196,7 +208,8 @@ impl<'a> Event<'a> {
     /// Too large, not JSON, an unknown or repeated field, or a field that every event has is missing or
     /// contradicts another.
     pub fn parse(json: &'a [u8]) -> Result<Event<'a>, EventError> {
-        let event = Event::parse_any(json)?;
+        let mut event = Event::default();
+        event.fill_from(json)?;
         event.check()?;
         Ok(event)
     }
@@ -211,15 +224,20 @@ impl<'a> Event<'a> {
         Ok(event)
     }
 
-    fn parse_any(json: &'a [u8]) -> Result<Event<'a>, EventError> {
+    fn fill_from(&mut self, json: &'a [u8]) -> Result<(), EventError> {
         if json.len() > EVENT_BYTES_MAX {
             return Err(EventError::TooLarge { bytes: json.len() });
         }
-        serde_json::from_slice(json).map_err(|e| EventError::refused(&e))
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let read = Into::new(self)
+            .deserialize(&mut reader)
+            .and_then(|()| reader.end());
+        read.map_err(|e| EventError::refused(&e))
     }
 
     fn take(&mut self, part: Part, json: &'a [u8]) -> Result<(), EventError> {
-        let other = Event::parse_any(json)?;
+        let mut other = Event::default();
+        other.fill_from(json)?;
         self.absorb(other, part)
             .map_err(|field| EventError::ForeignField { part, field })
     }
@@ -387,11 +405,17 @@ impl<'a> Event<'a> {
         either(&self.query_info, &self.unmapped.query_info)
     }
 
-    /// Path and part of every field of the form, in its order.
+    /// Every field of the form, in its order.
     #[must_use]
-    pub fn fields() -> Vec<(String, Part)> {
+    pub fn fields() -> Vec<FieldRow> {
         let mut rows = Vec::new();
-        <Event<'_> as Object>::table("", &mut |path, part| rows.push((path.to_owned(), part)));
+        <Event<'_> as Object>::table("", &mut |path, shape, part| {
+            rows.push(FieldRow {
+                path: path.to_owned(),
+                shape,
+                part,
+            });
+        });
         rows
     }
 }
@@ -409,3 +433,7 @@ fn either<'e, T: Default + PartialEq>(first: &'e T, second: &'e T) -> &'e T {
         first
     }
 }
+
+#[cfg(test)]
+#[path = "event_tests.rs"]
+mod tests;

@@ -6,15 +6,18 @@
 
 mod error;
 mod event;
+pub mod facts;
 mod json;
 mod object;
 mod objects;
 mod text;
 mod visit;
+mod wire;
 
 pub use error::{EventError, RefusedFor};
 pub use event::{
-    Account, EVENT_BYTES_MAX, Event, EventHead, OCSF_VERSION, PartsBuf, TextField, TextRole,
+    Account, EVENT_BYTES_MAX, Event, EventHead, FieldRow, OCSF_VERSION, PartsBuf, TextField,
+    TextRole,
 };
 pub use object::Part;
 pub use objects::{
@@ -23,3 +26,4 @@ pub use objects::{
     User,
 };
 pub use text::Text;
+pub use wire::JsonText;

@@ -1,8 +1,13 @@
 //! How an object of an event is declared: each field once, with its JSON name and its part.
 //!
-//! The `object!` macro makes the struct, its reader (serde, unknown and repeated fields refused), its
+//! The `object!` macro makes the struct, its reader (serde; unknown and repeated fields and `null` are refused), its
 //! writer (declared order, absent fields omitted), the union of parts and the table of fields from
 //! that one declaration, so they cannot drift apart. Not here: which objects exist (see `event`).
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use crate::json::{put_i64, put_str, put_u64};
 use crate::text::Text;
@@ -57,6 +62,12 @@ pub(crate) const ALL_PARTS: u8 = 7;
 
 /// A leaf: present or absent as a whole, in exactly one part.
 pub(crate) trait Leaf {
+    /// What stands in JSON when it is present.
+    type Wire;
+    /// A present value.
+    fn present(wire: Self::Wire) -> Self;
+    /// What it is, for the table of fields.
+    const SHAPE: &'static str;
     fn absent(&self) -> bool;
     fn put(&self, out: &mut Vec<u8>);
 }
@@ -65,15 +76,22 @@ pub(crate) trait Leaf {
 pub(crate) trait Object: Default {
     /// The parts that its fields belong to.
     const PARTS: u8;
+    /// What a list of them is called in the table of fields.
+    const LIST_OF: &'static str;
     /// Appends the object with the fields of the wanted parts only.
     fn write(&self, want: u8, out: &mut Vec<u8>);
     /// Takes the fields of `part`; the name of the field when one of another part is there.
     fn absorb(&mut self, other: Self, part: Part) -> Result<(), &'static str>;
-    /// Calls `f` with path and part of every field.
-    fn table(prefix: &str, f: &mut dyn FnMut(&str, Part));
+    /// Calls `f` with path, shape and part of every field.
+    fn table(prefix: &str, f: &mut dyn FnMut(&str, &'static str, Part));
 }
 
-impl Leaf for Option<Text<'_>> {
+impl<'a> Leaf for Option<Text<'a>> {
+    type Wire = Text<'a>;
+    fn present(wire: Text<'a>) -> Self {
+        Some(wire)
+    }
+    const SHAPE: &'static str = "text";
     #[inline]
     fn absent(&self) -> bool {
         self.is_none()
@@ -88,6 +106,11 @@ impl Leaf for Option<Text<'_>> {
 macro_rules! number_leaf {
     ($($ty:ty => $put:ident $wide:ty),*) => {$(
         impl Leaf for Option<$ty> {
+            type Wire = $ty;
+            fn present(wire: $ty) -> Self {
+                Some(wire)
+            }
+            const SHAPE: &'static str = stringify!($ty);
             #[inline]
             fn absent(&self) -> bool {
                 self.is_none()
@@ -104,6 +127,11 @@ number_leaf!(u8 => put_u64 u64, u16 => put_u64 u64, u32 => put_u64 u64, u64 => p
     i32 => put_i64 i64, i64 => put_i64 i64);
 
 impl Leaf for Option<bool> {
+    type Wire = bool;
+    fn present(wire: bool) -> Self {
+        Some(wire)
+    }
+    const SHAPE: &'static str = "bool";
     #[inline]
     fn absent(&self) -> bool {
         self.is_none()
@@ -117,22 +145,31 @@ impl Leaf for Option<bool> {
 
 /// An element of a list.
 pub(crate) trait Element {
+    /// What a list of it is, for the table of fields.
+    const LIST: &'static str;
     fn put_element(&self, out: &mut Vec<u8>);
 }
 
 impl Element for Text<'_> {
+    const LIST: &'static str = "list of text";
     fn put_element(&self, out: &mut Vec<u8>) {
         put_str(self, out);
     }
 }
 
 impl<T: Object> Element for T {
+    const LIST: &'static str = T::LIST_OF;
     fn put_element(&self, out: &mut Vec<u8>) {
         self.write(ALL_PARTS, out);
     }
 }
 
 impl<T: Element> Leaf for Vec<T> {
+    type Wire = Vec<T>;
+    fn present(wire: Vec<T>) -> Self {
+        wire
+    }
+    const SHAPE: &'static str = T::LIST;
     #[inline]
     fn absent(&self) -> bool {
         self.is_empty()
@@ -147,6 +184,56 @@ impl<T: Element> Leaf for Vec<T> {
         }
         out.push(b']');
     }
+}
+
+/// An object that is read in place: events are large, and building them by moves costs more than
+/// reading them.
+pub(crate) trait Fill<'de> {
+    fn fill<A: MapAccess<'de>>(&mut self, map: A) -> Result<(), A::Error>;
+}
+
+/// Reads a JSON object into a place.
+pub(crate) struct Into<'p, 'de, T>(pub(crate) &'p mut T, PhantomData<&'de ()>);
+
+impl<'p, 'de, T: Fill<'de>> Into<'p, 'de, T> {
+    pub(crate) fn new(place: &'p mut T) -> Self {
+        Into(place, PhantomData)
+    }
+}
+
+impl<'de, T: Fill<'de>> Visitor<'de> for Into<'_, 'de, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of an event")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        self.0.fill(map)
+    }
+}
+
+impl<'de, T: Fill<'de>> DeserializeSeed<'de> for Into<'_, 'de, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+/// The body of one field's share of [`Fill::fill`].
+macro_rules! fill_field {
+    (object, $field:expr, $key:expr, $ty:ty, $map:ident) => {
+        $map.next_value_seed($crate::object::Into::new(&mut $field))?
+    };
+    ($part:ident, $field:expr, $key:expr, $ty:ty, $map:ident) => {{
+        if !$crate::object::Leaf::absent(&$field) {
+            return Err(serde::de::Error::duplicate_field($key));
+        }
+        $field = <$ty as $crate::object::Leaf>::present(
+            $map.next_value::<<$ty as $crate::object::Leaf>::Wire>()?,
+        );
+    }};
 }
 
 /// The body of one field's share of [`Object::write`].
@@ -209,7 +296,11 @@ macro_rules! table_field {
         <$ty as $crate::object::Object>::table(&format!("{}{}.", $prefix, $key), $f)
     };
     ($part:ident, $ty:ty, $key:expr, $prefix:ident, $f:ident) => {
-        $f(&format!("{}{}", $prefix, $key), $crate::object::Part::$part)
+        $f(
+            &format!("{}{}", $prefix, $key),
+            <$ty as $crate::object::Leaf>::SHAPE,
+            $crate::object::Part::$part,
+        )
     };
 }
 
@@ -220,13 +311,38 @@ macro_rules! object {
         $( $(#[$fmeta:meta])* $key:literal $field:ident : $kind:ident $ty:ty; )*
     }) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-        #[serde(default, deny_unknown_fields, bound(deserialize = "'de: 'a"))]
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct $name<'a> {
-            $( $(#[$fmeta])* #[serde(rename = $key)] pub $field: $ty, )*
+            $( $(#[$fmeta])* pub $field: $ty, )*
+        }
+
+        impl<'de: 'a, 'a> $crate::object::Fill<'de> for $name<'a> {
+            fn fill<A: serde::de::MapAccess<'de>>(&mut self, mut map: A) -> Result<(), A::Error> {
+                while let Some(key) = map.next_key::<$crate::text::Text<'de>>()? {
+                    match key.as_str() {
+                        $( $key => {
+                            $crate::object::fill_field!($kind, self.$field, $key, $ty, map)
+                        } )*
+                        _ => return Err(serde::de::Error::custom("unknown field")),
+                    }
+                }
+                Ok(())
+            }
+        }
+
+        impl<'de: 'a, 'a> serde::Deserialize<'de> for $name<'a> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let mut value = Self::default();
+                serde::de::DeserializeSeed::deserialize(
+                    $crate::object::Into::new(&mut value),
+                    deserializer,
+                )?;
+                Ok(value)
+            }
         }
 
         impl<'a> $crate::object::Object for $name<'a> {
+            const LIST_OF: &'static str = concat!("list of ", stringify!($name));
             const PARTS: u8 = 0 $( | $crate::object::field_parts!($kind, $ty) )*;
 
             fn write(&self, want: u8, out: &mut Vec<u8>) {
@@ -243,11 +359,14 @@ macro_rules! object {
                 Ok(())
             }
 
-            fn table(prefix: &str, f: &mut dyn FnMut(&str, $crate::object::Part)) {
+            fn table(
+                prefix: &str,
+                f: &mut dyn FnMut(&str, &'static str, $crate::object::Part),
+            ) {
                 $( $crate::object::table_field!($kind, $ty, $key, prefix, f); )*
             }
         }
     };
 }
 
-pub(crate) use {absorb_field, field_parts, object, table_field, write_field};
+pub(crate) use {absorb_field, field_parts, fill_field, object, table_field, write_field};

@@ -66,6 +66,7 @@ impl<'a> Event<'a> {
             Message "status_detail" => self.status_detail;
             Message "message" => self.message;
             Raw "raw_data" => self.raw_data;
+            Name "session.terminal" => self.session.terminal;
             Name "database.name" => self.database.name;
             Name "databucket.name" => self.databucket.name;
             Name "table.name" => self.table.name;
