@@ -411,6 +411,32 @@ fn licence_faults(graph: &Graph) -> Vec<String> {
         .collect()
 }
 
+/// Faults of `deny.toml`, which says the same to those who run cargo-deny.
+fn deny_faults(deny: &str) -> Vec<String> {
+    let table: toml::Table = deny.parse().expect("deny.toml is TOML");
+    let texts = |path: [&str; 2], key: Option<&str>| -> BTreeSet<String> {
+        let list = table
+            .get(path[0])
+            .and_then(|section| section.get(path[1])?.as_array());
+        let items = list.into_iter().flatten();
+        let values = items.filter_map(|item| key.map_or(Some(item), |key| item.get(key)));
+        values
+            .filter_map(|value| value.as_str().map(str::to_owned))
+            .collect()
+    };
+    let allowed = texts(["licenses", "allow"], None);
+    let banned = texts(["bans", "deny"], Some("crate"));
+    let ours: BTreeSet<String> = LICENCES.iter().map(|&name| name.to_owned()).collect();
+    let differ = ours.symmetric_difference(&allowed);
+    let mut faults: Vec<String> = differ
+        .map(|name| format!("the licence {name} stands in one of deny.toml and LICENCES only"))
+        .collect();
+    for (name, ..) in BANNED.iter().filter(|(name, ..)| !banned.contains(*name)) {
+        faults.push(format!("{name} is banned here, but not in deny.toml"));
+    }
+    faults
+}
+
 /// Whether an SPDX expression can be met by licences of the list: OR of ANDs, with brackets.
 /// The old form `MIT/Apache-2.0` is an OR.
 fn may_ship(expression: &str) -> bool {
@@ -592,5 +618,26 @@ fn licences_are_judged_as_expressions() {
         &licence_faults(&graph("SSPL-1.0")),
         "thing is under",
         &licence_faults(&graph("MIT")),
+    );
+}
+
+#[test]
+fn cargo_deny_is_told_the_same() {
+    let deny = std::fs::read_to_string(root().join("deny.toml")).expect("deny.toml");
+    let twin = deny_faults(&deny);
+    planted(
+        &deny_faults(&deny.replace("\"ISC\",", "")),
+        "licence ISC",
+        &twin,
+    );
+    planted(
+        &deny_faults(&deny.replace("\"ISC\",", "\"ISC\", \"X\",")),
+        "licence X",
+        &twin,
+    );
+    planted(
+        &deny_faults(&deny.replace("\"ring\"", "\"rung\"")),
+        "ring is banned",
+        &twin,
     );
 }

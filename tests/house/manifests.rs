@@ -11,6 +11,9 @@ use super::{Text, none, planted, root, tree};
 /// What a manifest takes from the root and never states itself.
 const SHARED: &[&str] = &["version", "edition", "license", "rust-version", "publish"];
 
+/// The source of every package that is not ours, as the lock file writes it.
+const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
 /// What the `clippy.toml` of every pure room bans.
 const IMPURE_METHODS: &[&str] = &[
     "std::time::SystemTime::now",
@@ -117,6 +120,19 @@ fn root_faults(manifest: &Text, folders: &[String]) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Faults of the lock file: packages from elsewhere than the public registry of crates.
+fn lock_faults(lock: &Text) -> Vec<String> {
+    let packages = parse(lock);
+    let packages = packages.get("package").and_then(Value::as_array);
+    packages
+        .into_iter()
+        .flatten()
+        .filter_map(|package| Some((package.get("name")?, package.get("source")?)))
+        .filter(|(_, source)| source.as_str() != Some(REGISTRY))
+        .map(|(name, source)| format!("{name} comes from {source}"))
+        .collect()
 }
 
 /// Faults of a pure room's `clippy.toml`. It hides the root's, so it repeats the root's keys.
@@ -245,6 +261,25 @@ fn a_stray_crate_a_git_source_or_a_lost_lint_is_named() {
     planted(
         &faults(&good.replace("forbid", "deny"), "a"),
         "unsafe_code",
+        &twin,
+    );
+}
+
+#[test]
+fn a_package_from_elsewhere_is_named() {
+    let lock = |source: &str| {
+        let text = format!("[[package]]\nname = \"a\"\n{source}\n[[package]]\nname = \"b\"\n");
+        lock_faults(&Text::new("Cargo.lock", &text))
+    };
+    let twin = [lock(""), lock(&format!("source = \"{REGISTRY}\""))].concat();
+    planted(
+        &lock("source = \"git+https://example.org/a\""),
+        "comes from",
+        &twin,
+    );
+    planted(
+        &lock("source = \"registry+https://example.org/\""),
+        "comes from",
         &twin,
     );
 }
