@@ -146,4 +146,25 @@ mod tests {
         }
         assert_eq!(read(&good), Ok(2));
     }
+
+    #[test]
+    fn the_example_of_the_documentation_decodes() {
+        let page = include_str!("../../../docs/formats/checkpoint.md");
+        let file = crate::bytes::example_hex(page, "history");
+        let note = &b"origin\n1\nroot\n\nsignatures\n"[..];
+        let expected = [(Keep::HOURLY, Nanos(7)), (Keep::FOR_A_WHILE, Nanos(8))];
+        let found: Vec<_> = records(&file).unwrap().map(Result::unwrap).collect();
+        let mut again = HISTORY_MAGIC.to_vec();
+        for ((_, record), (keep, published)) in found.iter().zip(expected) {
+            let record_expected = HistoryRecord {
+                keep,
+                published,
+                note,
+            };
+            assert_eq!(*record, record_expected);
+            record.encode(&mut again);
+        }
+        assert_eq!(found.len(), 2);
+        assert_eq!(again, file);
+    }
 }

@@ -133,10 +133,6 @@ mod tests {
             ),
             (good.replacen("note\n", "", 1), ProofFileError::Checkpoint),
             (
-                good.replacen(&hash, &format!("{hash}\n").repeat(64), 1),
-                ProofFileError::Hash { line: 67 },
-            ),
-            (
                 good.replacen(&hash, &vec![hash.as_str(); 64].join("\n"), 1),
                 ProofFileError::TooManyHashes,
             ),

@@ -261,4 +261,16 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_example_of_the_documentation_is_one_entry_long() {
+        let entry_page = include_str!("../../../docs/formats/entry.md");
+        let page = include_str!("../../../docs/formats/tiles.md");
+        let entry = crate::bytes::example_hex(entry_page, "entry");
+        let bundle = crate::bytes::example_hex(page, "bundle");
+        let (length, rest) = bundle.split_at(2);
+        assert_eq!((length, rest), (&80u16.to_be_bytes()[..], &entry[..]));
+        let leaf = crate::hash::leaf_hash(rest);
+        assert_eq!(crate::bytes::example_hex(page, "tile"), leaf.0);
+    }
 }
