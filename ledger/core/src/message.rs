@@ -5,16 +5,15 @@
 //! SHA-256(value)); `prev` is the MAC of the message before in the same stream and epoch, 32 zero
 //! bytes for the first. Integers are big-endian.
 //!
-//! Not here: how messages travel (collectors/bus), or what the door decides about one (ledger/log).
-
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+//! Not here: HMAC and keys (keys/secret), how messages travel (collectors/bus), or what the door decides about one (ledger/log).
 
 use crate::entry::Flags;
+use crate::hash::Hash;
 use crate::ids::{Epoch, Sequence};
 use crate::state::Stream;
 
-const LABEL: &[u8] = b"custody message v1";
+/// What the MAC of every message begins with.
+pub const MESSAGE_LABEL: &[u8] = b"custody message v1";
 /// Longest value of a message in bytes: the hard limit of an event.
 pub const VALUE_MAX: usize = 960 << 10;
 
@@ -41,45 +40,24 @@ pub struct Message {
 }
 
 impl Message {
-    /// The MAC that this message must carry if `key` is its source's.
-    pub fn expected_mac(&self, key: &[u8; 32]) -> MessageMac {
-        message_mac(
-            key,
-            self.stream,
-            self.epoch,
-            self.sequence,
-            &self.prev,
-            &self.value,
-        )
+    /// What the source's key authenticates, behind [`MESSAGE_LABEL`]: 77 bytes.
+    pub fn mac_input(&self) -> [u8; 77] {
+        let mut out = [0u8; 77];
+        let mut rest = out.as_mut_slice();
+        let mut put = |field: &[u8]| {
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(field.len());
+            head.copy_from_slice(field);
+            rest = tail;
+        };
+        put(&[self.stream.number()]);
+        put(&self.epoch.0.to_be_bytes());
+        put(&self.sequence.0.to_be_bytes());
+        put(&self.prev);
+        put(&Hash::sha256(&self.value).0);
+        // INVARIANT: the fields fill the input.
+        assert!(rest.is_empty(), "the MAC covers 77 bytes");
+        out
     }
-
-    /// Sets the MAC, for senders.
-    pub fn seal(&mut self, key: &[u8; 32]) {
-        self.mac = self.expected_mac(key);
-    }
-}
-
-/// The MAC of a message: 32 bytes.
-pub fn message_mac(
-    key: &[u8; 32],
-    stream: Stream,
-    epoch: Epoch,
-    sequence: Sequence,
-    prev: &MessageMac,
-    value: &[u8],
-) -> MessageMac {
-    let mut mac = match Hmac::<Sha256>::new_from_slice(key) {
-        Ok(mac) => mac,
-        // HMAC takes keys of any length (RFC 2104 section 2).
-        Err(_) => unreachable!("HMAC-SHA-256 takes a key of 32 bytes"),
-    };
-    mac.update(LABEL);
-    mac.update(&[stream.number()]);
-    mac.update(&epoch.0.to_be_bytes());
-    mac.update(&sequence.0.to_be_bytes());
-    mac.update(prev);
-    mac.update(&Sha256::digest(value));
-    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]
@@ -97,19 +75,17 @@ mod tests {
             flags: Flags::NONE,
             value: b"{}".to_vec(),
         };
-        let key = [7; 32];
-        let mac = message.expected_mac(&key);
+        let input = message.mac_input();
         let differs = |change: &dyn Fn(&mut Message)| {
             let mut other = message.clone();
             change(&mut other);
-            assert_ne!(other.expected_mac(&key), mac, "{other:?}");
+            assert_ne!(other.mac_input(), input, "{other:?}");
         };
         differs(&|m| m.stream = Stream::Heartbeat);
         differs(&|m| m.epoch = Epoch(6));
         differs(&|m| m.sequence = Sequence(2));
         differs(&|m| m.prev = [1; 32]);
         differs(&|m| m.value = b"[]".to_vec());
-        assert_ne!(message.expected_mac(&[8; 32]), mac);
-        assert_eq!(message.clone().expected_mac(&key), mac);
+        assert_eq!(message.clone().mac_input(), input);
     }
 }
