@@ -49,6 +49,20 @@ impl Stream {
         }
     }
 
+    /// The name in facts and output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stream::Record => "record",
+            Stream::Heartbeat => "heartbeat",
+            Stream::Snapshot => "snapshot",
+        }
+    }
+
+    /// The stream of a name.
+    pub fn from_name(name: &str) -> Option<Stream> {
+        Stream::ALL.into_iter().find(|stream| stream.name() == name)
+    }
+
     /// The stream of a number.
     pub fn from_number(number: u8) -> Option<Stream> {
         Stream::ALL

@@ -196,7 +196,7 @@ impl PartsBuf {
     /// The bytes of a part, if it is there.
     #[must_use]
     pub fn part(&self, part: Part) -> Option<&[u8]> {
-        let range = self.ends.get(usize::from(part.byte()))?.clone()?;
+        let range = self.ends.get(usize::from(part.number()))?.clone()?;
         self.bytes.get(range)
     }
 }

@@ -5,6 +5,7 @@
 //! bytes, not the struct, are what the entry commits to. New fields are added as `Option`. Absent
 //! values are omitted. Not here: who decides that such an entry is written (the door, the writer).
 
+use ledger_core::state::Stream;
 use ledger_core::{Epoch, Index, Kind, Nanos, Sequence, SourceId, TreeSize};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -181,30 +182,6 @@ facts! {
     }
 }
 
-/// One of the three counters of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stream {
-    /// Records of the native audit trail.
-    Record,
-    /// Heartbeats.
-    Heartbeat,
-    /// Snapshots.
-    Snapshot,
-}
-
-impl Stream {
-    /// The byte that stands for it in a message's chain: 0 record, 1 heartbeat, 2 snapshot.
-    #[must_use]
-    pub fn byte(self) -> u8 {
-        match self {
-            Stream::Record => 0,
-            Stream::Heartbeat => 1,
-            Stream::Snapshot => 2,
-        }
-    }
-}
-
 facts! {
     /// Numbers that were jumped over. What arrives later inside is flagged `late`.
     GAP Gap {
@@ -212,6 +189,7 @@ facts! {
         #[serde(with = "wire::source")]
         source: SourceId,
         /// Which of its counters.
+        #[serde(with = "wire::stream")]
         stream: Stream,
         /// Its epoch.
         #[serde(with = "wire::epoch")]
@@ -253,6 +231,7 @@ facts! {
         /// Why.
         reason: ConflictReason,
         /// Which counter.
+        #[serde(with = "wire::stream")]
         stream: Stream,
         /// What the message said its epoch is.
         #[serde(with = "wire::epoch")]
@@ -273,6 +252,7 @@ facts! {
     /// A message whose mac is wrong. It is kept, and moves nothing.
     FORGED Forged {
         /// Which counter.
+        #[serde(with = "wire::stream")]
         stream: Stream,
         /// What the message said its epoch is.
         #[serde(with = "wire::epoch")]
@@ -348,6 +328,12 @@ facts! {
         /// The journal was lost: what is read again is flagged `reread`.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         state_lost: bool,
+        /// Last number of the epoch before it that the log had taken.
+        #[serde(default, with = "wire::sequence_opt", skip_serializing_if = "Option::is_none")]
+        held: Option<Sequence>,
+        /// Ranges of the epoch before it that were still missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        open_gaps: Option<u64>,
     }
 }
 
@@ -489,6 +475,8 @@ mod tests {
                 previous: Some(Epoch(8)),
                 acknowledged: None,
                 state_lost: true,
+                held: Some(Sequence(7)),
+                open_gaps: Some(1),
             },
             r#"{"source":1,"epoch":9,"previous":8,"state_lost":true}"#,
         );

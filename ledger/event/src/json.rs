@@ -5,25 +5,17 @@
 //! `serde_json`'s work) and floating point numbers (events have none).
 
 /// What stands after the backslash for a byte that needs one; 0 for those that do not.
-const ESCAPE: [u8; 256] = {
-    let mut table = [0_u8; 256];
-    let mut at = 0;
-    while at < 0x20 {
-        table[at] = b'u';
-        at += 1;
-    }
-    table[0x08] = b'b';
-    table[0x09] = b't';
-    table[0x0A] = b'n';
-    table[0x0C] = b'f';
-    table[0x0D] = b'r';
-    table[b'"' as usize] = b'"';
-    table[b'\\' as usize] = b'\\';
-    table
-};
-
 fn escape_of(byte: u8) -> u8 {
-    ESCAPE.get(usize::from(byte)).copied().unwrap_or(0)
+    match byte {
+        0x08 => b'b',
+        b'\t' => b't',
+        b'\n' => b'n',
+        0x0C => b'f',
+        b'\r' => b'r',
+        0..0x20 => b'u',
+        b'"' | b'\\' => byte,
+        _ => 0,
+    }
 }
 
 /// Appends `text` as a JSON string.

@@ -19,7 +19,7 @@ pub use event::{
     Account, EVENT_BYTES_MAX, Event, EventHead, FieldRow, OCSF_VERSION, PartsBuf, TextField,
     TextRole,
 };
-pub use object::Part;
+pub use ledger_core::Part;
 pub use objects::{
     Actor, Api, Database, Databucket, Endpoint, Entity, Fingerprint, Group, Metadata, Process,
     Product, QueryInfo, Redaction, Resource, ServerEndpoint, Service, Session, Table, Unmapped,

@@ -9,44 +9,10 @@ use std::marker::PhantomData;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
+pub(crate) use ledger_core::Part;
+
 use crate::json::{put_i64, put_str, put_u64};
 use crate::text::Text;
-
-/// One of the three separately salted parts of a payload (DESIGN section 5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
-pub enum Part {
-    /// What rules read: numbers, times, object names, pseudonyms. No personal data.
-    Facts,
-    /// Names, addresses, client programs, operating system users.
-    Who,
-    /// Statements, parameters, messages, the masked raw record.
-    Text,
-}
-
-impl Part {
-    /// All three, in the order of the commitment.
-    pub const ALL: [Part; 3] = [Part::Facts, Part::Who, Part::Text];
-
-    /// The byte that stands for this part in the commitment: 0 facts, 1 who, 2 text.
-    #[must_use]
-    pub fn byte(self) -> u8 {
-        match self {
-            Part::Facts => 0,
-            Part::Who => 1,
-            Part::Text => 2,
-        }
-    }
-
-    /// `facts`, `who` or `text`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Part::Facts => "facts",
-            Part::Who => "who",
-            Part::Text => "text",
-        }
-    }
-}
 
 /// A set of parts, as bits: what a writer is asked for, or what an object can hold.
 pub(crate) const fn bit(part: Part) -> u8 {

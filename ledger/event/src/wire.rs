@@ -57,6 +57,26 @@ optional_number!(sequence_opt, Sequence, u64);
 optional_number!(index_opt, Index, u64);
 optional_number!(nanos_opt, Nanos, i64);
 
+/// A stream by its name.
+pub(crate) mod stream {
+    use ledger_core::state::Stream;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Stream,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(value.name())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Stream, D::Error> {
+        let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Stream::from_name(&name).ok_or_else(|| D::Error::custom("no stream has this name"))
+    }
+}
+
 /// A JSON value kept as its text: the facts of an event inside another kind's facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonText(String);
