@@ -475,8 +475,8 @@ mod tests {
                 previous: Some(Epoch(8)),
                 acknowledged: None,
                 state_lost: true,
-                held: Some(Sequence(7)),
-                open_gaps: Some(1),
+                held: None,
+                open_gaps: None,
             },
             r#"{"source":1,"epoch":9,"previous":8,"state_lost":true}"#,
         );
