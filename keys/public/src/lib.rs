@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`key`] (verifier keys), [`note`] (signed notes as text), [`signature`] (what a
 //! signature covers, and checking one), [`checkpoint`] (the two halves that a log signs with, and
-//! what was verified), [`quorum`] and [`trust`] (trust files), [`signer`] (the seam that both the
+//! what was verified), [`quorum`], [`trust`] and [`trust_error`] (trust files), [`signer`] (the seam that both the
 //! local keystore and a remote one implement).
 //!
 //! **Invariant:** a [`VerifiedCheckpoint`] and a [`LogSigned`] come from verification only; nothing
@@ -19,6 +19,7 @@ pub mod quorum;
 pub mod signature;
 pub mod signer;
 pub mod trust;
+pub mod trust_error;
 
 #[cfg(test)]
 mod examples;
@@ -30,4 +31,5 @@ pub use key::{KeyError, KeyKind, KeyName, KeyNameError, VerifierKey};
 pub use note::{MalformedNote, Note, SignatureLine};
 pub use signature::{NoteError, VerifiedSignature, ed25519_cosignature_message, ml_dsa_message};
 pub use signer::{Half, SecondOpinionRefused, SignRefusal, Signer};
-pub use trust::{TrustFile, TrustFileError, trust_file_for};
+pub use trust::{TrustFile, trust_file_for};
+pub use trust_error::TrustFileError;

@@ -1,7 +1,9 @@
 //! Tests of trust files: each refusal beside the file that is taken.
 
 use super::*;
+use crate::checkpoint::LogKeysError;
 use crate::examples::{checkpoint, ed25519_key, log_keys, ml_dsa_key, signed_note};
+use crate::key::KeyError;
 
 /// Words that the cases below use for long keys.
 fn filled(text: &str) -> String {
