@@ -3,8 +3,8 @@
 //!
 //! Reading order: [`key`] (verifier keys), [`note`] (signed notes as text), [`signature`] (what a
 //! signature covers, and checking one), [`checkpoint`] (the two halves that a log signs with, and
-//! what was verified), [`quorum`], [`trust`] and [`trust_error`] (trust files), [`signer`] (the seam that both the
-//! local keystore and a remote one implement).
+//! what was verified), [`quorum`], [`trust`] and [`trust_error`] (trust files), [`signer`] (the
+//! seam that both the local keystore and a remote one implement).
 //!
 //! **Invariant:** a [`VerifiedCheckpoint`] and a [`LogSigned`] come from verification only; nothing
 //! else in this crate or outside of it can make one.
