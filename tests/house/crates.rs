@@ -183,7 +183,6 @@ const DEV_ONLY: &[&str] = &[
     "tlog_tiles",
     "signed_note",
     "proptest",
-    "tempfile",
 ];
 
 /// Licences that our own, Apache-2.0, can be shipped with.
