@@ -1,0 +1,266 @@
+//! Masking: card numbers, authentication data and passwords leave a text before anything is written.
+//!
+//! [`mask_sql`] and [`mask_plain`] read one text; [`recheck`] looks at every free text of an event again,
+//! as each door does. Order of work: a prefilter; then, only where it hits, a lexer and rules on tokens
+//! (`lexer`, `rules`), which look inside literals; then what hides in plain text (`plain`: addresses with
+//! a password, bearer tokens, private keys); then card numbers (`pan`). It fails closed: what mentions a
+//! secret in a form that no rule knows, or does not end, loses all its literals. Every function is total
+//! and takes time linear in the text, and masking a masked text changes nothing. Deliberately not
+//! here: what a masked event looks like elsewhere, keyed digests (see the formats).
+
+mod lexer;
+mod names;
+mod pan;
+mod plain;
+mod prefilter;
+mod rules;
+
+use std::borrow::Cow;
+
+use ledger_event::{Event, Redaction as EventRedaction, Text, TextRole};
+
+pub(crate) use lexer::{Lexer, Token, TokenKind};
+
+/// What stands in the place of a secret.
+pub(crate) const MASK: &str = "***";
+
+/// Whose quoting rules a text follows. MariaDB's and others' come with their formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// PostgreSQL 12 to 18 with `standard_conforming_strings = on`.
+    #[default]
+    PostgreSql,
+}
+
+/// What the operator may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MaskOptions {
+    /// Keep the first six digits of a card number beside the last four (PCI DSS allows both).
+    pub keep_first6: bool,
+}
+
+/// What kind of thing was masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A card number.
+    Pan,
+    /// Magnetic stripe, verification code or PIN block.
+    AuthData,
+    /// A password, key or token.
+    Password,
+    /// A literal of a statement that mentions a secret in a form no rule knows.
+    Literal,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::Pan, Kind::AuthData, Kind::Password, Kind::Literal];
+
+    /// The word for it in `unmapped.redacted`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Pan => "pan",
+            Kind::AuthData => "auth-data",
+            Kind::Password => "password",
+            Kind::Literal => "literal",
+        }
+    }
+}
+
+/// How many of one kind were masked in one text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redaction {
+    /// What.
+    pub kind: Kind,
+    /// How many.
+    pub count: u32,
+}
+
+/// A text after masking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Masked<'t> {
+    /// The text; borrowed when nothing was masked.
+    pub text: Cow<'t, str>,
+    /// What was masked.
+    pub redactions: Vec<Redaction>,
+    /// The values bound to the statement may hold the secret, so all of them must be masked.
+    pub parameters_too: bool,
+}
+
+/// How a text is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// A statement: its numbers are literals too.
+    Statement,
+    /// Prose, which may quote statements.
+    Prose,
+}
+
+/// Counts of what was masked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    counts: [u32; 4],
+    /// See [`Masked::parameters_too`].
+    pub(crate) parameters_too: bool,
+}
+
+impl Found {
+    pub(crate) fn add(&mut self, kind: Kind) {
+        for (one, count) in Kind::ALL.iter().zip(&mut self.counts) {
+            if *one == kind {
+                *count = count.saturating_add(1);
+            }
+        }
+    }
+
+    fn redactions(&self) -> Vec<Redaction> {
+        let pairs = Kind::ALL.into_iter().zip(self.counts);
+        pairs
+            .filter(|(_, count)| *count > 0)
+            .map(|(kind, count)| Redaction { kind, count })
+            .collect()
+    }
+}
+
+/// Masks a statement.
+#[must_use]
+pub fn mask_sql(text: &str, dialect: Dialect, options: MaskOptions) -> Masked<'_> {
+    mask(text, dialect, Reading::Statement, options)
+}
+
+/// Masks a message, a name or a native record: anything that may quote statements and data.
+#[must_use]
+pub fn mask_plain(text: &str, dialect: Dialect, options: MaskOptions) -> Masked<'_> {
+    mask(text, dialect, Reading::Prose, options)
+}
+
+/// Masks all of a text that must not stay.
+#[must_use]
+pub fn mask_whole(text: &str) -> Masked<'_> {
+    if text.is_empty() || text == MASK {
+        return Masked {
+            text: Cow::Borrowed(text),
+            redactions: vec![],
+            parameters_too: false,
+        };
+    }
+    let redactions = vec![Redaction {
+        kind: Kind::Literal,
+        count: 1,
+    }];
+    Masked {
+        text: Cow::Borrowed(MASK),
+        redactions,
+        parameters_too: false,
+    }
+}
+
+fn mask(text: &str, dialect: Dialect, reading: Reading, options: MaskOptions) -> Masked<'_> {
+    let mut found = Found::default();
+    let mut now: Cow<'_, str> = Cow::Borrowed(text);
+    if prefilter::hit(text.as_bytes()) {
+        if let Some(changed) = rules::mask(text, dialect, reading, &mut found) {
+            now = Cow::Owned(changed);
+        }
+        if let Some(changed) = plain::mask(&now, &mut found) {
+            now = Cow::Owned(changed);
+        }
+    }
+    if pan::possible(now.as_bytes()) {
+        let masked = pan::mask(now.as_bytes(), options, &mut found);
+        if let Some(bytes) = masked {
+            // Only ASCII digits and whole characters became stars, so this is UTF-8 still.
+            now = Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|_| MASK.to_owned()));
+        }
+    }
+    Masked {
+        text: now,
+        redactions: found.redactions(),
+        parameters_too: found.parameters_too,
+    }
+}
+
+/// Whether a text surely holds nothing to mask: the fast way for clean ones.
+fn is_clean(text: &str) -> bool {
+    !prefilter::hit(text.as_bytes()) && !pan::possible(text.as_bytes())
+}
+
+/// Looks at every free text of an event again and masks what should not be there. Answers how many
+/// things were masked now; they are also noted in `unmapped.redacted`.
+pub fn recheck(event: &mut Event<'_>, dialect: Dialect, options: MaskOptions) -> u32 {
+    let mut notes: Vec<(&'static str, Redaction)> = Vec::new();
+    let mut parameters_too = false;
+    let mut parameters_masked = false;
+    event.texts_mut(&mut |field, text| {
+        let whole = field.role == TextRole::Parameters && parameters_too && !is_masked_list(text);
+        if !whole && is_clean(text) {
+            return;
+        }
+        let masked = if whole {
+            mask_whole(text)
+        } else if field.role == TextRole::Statement {
+            mask_sql(text, dialect, options)
+        } else {
+            mask_plain(text, dialect, options)
+        };
+        parameters_too |= masked.parameters_too && field.role == TextRole::Statement;
+        if masked.redactions.is_empty() {
+            return;
+        }
+        parameters_masked |= whole;
+        notes.extend(
+            masked
+                .redactions
+                .iter()
+                .map(|redaction| (field.path, *redaction)),
+        );
+        let changed = Text::from(masked.text.into_owned());
+        *text = changed;
+    });
+    if parameters_masked {
+        // The native record holds the same values at a place that only its format knows.
+        if let Some(raw) = event.raw_data.as_mut().filter(|raw| raw.as_str() != MASK) {
+            *raw = Text::from(MASK);
+            notes.push((
+                "raw_data",
+                Redaction {
+                    kind: Kind::Literal,
+                    count: 1,
+                },
+            ));
+        }
+    }
+    for (path, redaction) in &notes {
+        note(event, path, *redaction);
+    }
+    notes
+        .iter()
+        .fold(0, |sum, (_, redaction)| sum.saturating_add(redaction.count))
+}
+
+/// Whether a list of parameters is masked already, one by one or as a whole.
+fn is_masked_list(text: &str) -> bool {
+    text.split(',')
+        .all(|value| matches!(value, MASK | "" | "<none>" | "<not logged>"))
+}
+
+/// Notes what was masked in one field of an event.
+pub fn note(event: &mut Event<'_>, path: &'static str, redaction: Redaction) {
+    let kind = redaction.kind.name();
+    let list = &mut event.unmapped.redacted;
+    let same = list
+        .iter_mut()
+        .find(|one| one.path.as_deref() == Some(path) && one.kind.as_deref() == Some(kind));
+    match same {
+        Some(one) => one.count = Some(one.count.unwrap_or(0).saturating_add(redaction.count)),
+        None => list.push(EventRedaction {
+            path: Some(Text::from(path)),
+            kind: Some(Text::from(kind)),
+            count: Some(redaction.count),
+        }),
+    }
+}
+
+#[cfg(test)]
+#[path = "mask_tests.rs"]
+mod tests;
