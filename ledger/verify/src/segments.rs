@@ -1,0 +1,505 @@
+//! The walk over all segments: headers, frames and entries in their order, the tree that grows from
+//! them, and the jobs that are left to be done in any order.
+//!
+//! A damaged place ends the walk: what comes after it cannot be told from what was put there. The
+//! report says where it ended.
+//!
+//! Not here: single rules; each has its module.
+
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::sync::Arc;
+
+use ledger_core::bytes::FormatError;
+use ledger_core::entry::Entry;
+use ledger_core::frame::{FRAME_BODY_MAX, Frame, FrameHeader};
+use ledger_core::payload::PayloadHeader;
+use ledger_core::{Hash, Index, RightEdge, TreeSize, leaf_hash};
+
+use crate::arrays::Arrays;
+use crate::entries::Rules;
+use crate::error::VerifyError;
+use crate::files::{Opened, Window};
+use crate::folder::{Folder, SegmentFiles, segment_names};
+use crate::marks::Marks;
+use crate::misdeed::MisdeedKind;
+use crate::numbers::Numbers;
+use crate::payloads::{FramePayloads, PayloadFile, PayloadJob, Waiting};
+use crate::report::{NotChecked, Progress, Tail};
+use crate::scan::{good_frame_after, read_header};
+use crate::states::Tables;
+use crate::work::{Desk, Job};
+
+/// Everything that the walk carries from entry to entry.
+pub(crate) struct Walk<'a, 'd> {
+    pub(crate) folder: &'a Folder,
+    pub(crate) desk: Desk<'d>,
+    pub(crate) arrays: Arrays<'a>,
+    pub(crate) marks: Marks,
+    pub(crate) tail: Tail,
+    pub(crate) progress: &'a (dyn Fn(Progress) + Sync),
+    pub(crate) edge: RightEdge,
+    pub(crate) rules: Rules,
+    pub(crate) not_checked: Vec<NotChecked>,
+    numbers: Numbers,
+    tables: Tables,
+    window: Window,
+    /// The value in force.
+    pub(crate) durable: TreeSize,
+    /// The value in the last segment's header.
+    pub(crate) durable_before: TreeSize,
+    /// The last segment ends with a finish frame.
+    pub(crate) finished: bool,
+    /// The walk ended before the log did.
+    pub(crate) cut: bool,
+    bytes_before: u64,
+}
+
+/// Where the walk is within one segment.
+struct Place {
+    name: String,
+    entries: Opened,
+    /// The next frame.
+    at: u64,
+    is_last: bool,
+    payloads: Option<Arc<PayloadFile>>,
+    /// Where the next frame's payloads begin.
+    payload_at: u64,
+    /// Payloads reach beyond their file: named once.
+    payloads_short: bool,
+    waiting: Waiting,
+}
+
+impl<'a, 'd> Walk<'a, 'd> {
+    pub(crate) fn new(
+        folder: &'a Folder,
+        desk: Desk<'d>,
+        arrays: Arrays<'a>,
+        marks: Marks,
+        tail: Tail,
+        progress: &'a (dyn Fn(Progress) + Sync),
+    ) -> Walk<'a, 'd> {
+        Walk {
+            folder,
+            desk,
+            arrays,
+            marks,
+            tail,
+            progress,
+            edge: RightEdge::new(),
+            rules: Rules::default(),
+            not_checked: Vec::new(),
+            numbers: Numbers::default(),
+            tables: Tables::default(),
+            window: Window::default(),
+            durable: TreeSize(0),
+            durable_before: TreeSize(0),
+            finished: false,
+            cut: false,
+            bytes_before: 0,
+        }
+    }
+
+    /// Walks over all segments.
+    ///
+    /// # Errors
+    /// Only what keeps files from being read; what is wrong in them are misdeeds.
+    pub(crate) fn run(&mut self) -> Result<(), VerifyError> {
+        self.meet()?;
+        let mut before: Option<String> = None;
+        let last = self.folder.segments.keys().next_back().copied();
+        for (first, files) in &self.folder.segments {
+            let name = self.folder.relative(&segment_names(*first).0);
+            if let Some(before) = before.replace(name).filter(|_| !self.finished) {
+                self.misdeed(&before, None, MisdeedKind::SegmentUnfinished);
+            }
+            let is_last = Some(*first) == last;
+            if self.segment(*first, *files, is_last)?.is_break() {
+                self.cut = true;
+                let size = self.edge.size();
+                self.not_checked.push(NotChecked::AfterDamage { size });
+                break;
+            }
+        }
+        self.desk.shared.failure()
+    }
+
+    /// One segment; `Break` after a damaged place.
+    fn segment(
+        &mut self,
+        first: Index,
+        files: SegmentFiles,
+        is_last: bool,
+    ) -> Result<ControlFlow<()>, VerifyError> {
+        self.finished = false;
+        let (entries, payloads) = segment_names(first);
+        let name = self.folder.relative(&entries);
+        let expected = self.edge.size();
+        if first.0 != expected.0 {
+            let found = first;
+            self.misdeed(&name, None, MisdeedKind::SegmentMissing { expected, found });
+            return Ok(Break(()));
+        }
+        // A writer makes the files of a new segment one after the other.
+        if is_last && self.tail == Tail::BeingWritten && !(files.entries && files.payloads) {
+            self.not_checked
+                .push(NotChecked::BeingWritten { file: name });
+            return Ok(Continue(()));
+        }
+        if !files.payloads {
+            let name = self.folder.relative(&payloads);
+            self.misdeed(&name, None, MisdeedKind::FileMissing);
+        }
+        if !files.entries {
+            self.misdeed(&name, None, MisdeedKind::FileMissing);
+            return Ok(Break(()));
+        }
+        let payloads = files
+            .payloads
+            .then(|| self.open_payloads(first, &payloads))
+            .transpose()?;
+        let mut place = Place {
+            entries: Opened::open(&self.folder.path(&entries))?,
+            name,
+            at: 0,
+            is_last,
+            payloads,
+            payload_at: PayloadHeader::LEN as u64,
+            payloads_short: false,
+            waiting: Waiting::default(),
+        };
+        self.window.clear();
+        if self.header(first, &mut place)?.is_break() {
+            return Ok(Break(()));
+        }
+        let mut flow = Continue(false);
+        while flow == Continue(false) {
+            flow = self.frame(&mut place)?;
+            self.arrays.failure()?;
+            self.report_progress(&place);
+        }
+        self.hand_over(&mut place)?;
+        self.bytes_before = self.bytes_before.saturating_add(place.entries.len);
+        if flow.is_break() {
+            return Ok(Break(()));
+        }
+        self.payloads_end(&place)?;
+        Ok(Continue(()))
+    }
+
+    fn open_payloads(&self, first: Index, payloads: &str) -> Result<Arc<PayloadFile>, VerifyError> {
+        let file = PayloadFile {
+            opened: Opened::open(&self.folder.path(payloads))?,
+            name: self.folder.relative(payloads),
+        };
+        let shared = self.desk.shared;
+        file.check_header(first, shared.trust.origin(), shared)?;
+        Ok(Arc::new(file))
+    }
+
+    /// The segment header against the state that the segments before lead to.
+    fn header(&mut self, first: Index, place: &mut Place) -> Result<ControlFlow<()>, VerifyError> {
+        let read = read_header(&mut self.window, &place.entries)?;
+        let (header, len) = match read {
+            Ok(read) => read,
+            Err(_) if place.is_last && self.tail == Tail::BeingWritten => {
+                let file = place.name.clone();
+                self.not_checked.push(NotChecked::BeingWritten { file });
+                place.at = place.entries.len;
+                return Ok(Continue(()));
+            }
+            Err(error) => {
+                self.misdeed(&place.name, Some(0), MisdeedKind::SegmentHeader(error));
+                return Ok(Break(()));
+            }
+        };
+        place.at = len as u64;
+        let trusted = self.desk.shared.trust.origin();
+        if header.origin != *trusted {
+            let expected = trusted.to_string();
+            self.misdeed(&place.name, Some(0), MisdeedKind::OtherLog { expected });
+        }
+        let mut differs: Vec<&'static str> = Vec::new();
+        if header.first() != first {
+            differs.push("first index");
+        } else if header.edge != self.edge {
+            differs.push("right edge");
+        }
+        if header.ledger_time != self.rules.ledger_time {
+            differs.push("ledger time");
+        }
+        differs.extend(self.tables.differs(&header));
+        for field in differs {
+            self.misdeed(&place.name, Some(0), MisdeedKind::HeaderDiffers { field });
+        }
+        self.raise_durable(header.arrays_durable, &place.name, 0);
+        self.durable_before = self.durable;
+        Ok(Continue(()))
+    }
+
+    /// One frame; `Continue(true)` at the end of the segment.
+    fn frame(&mut self, place: &mut Place) -> Result<ControlFlow<(), bool>, VerifyError> {
+        let rest = place.entries.len - place.at;
+        let (header, body_at) = match self.frame_header(place, rest)? {
+            Ok(header) => (header, place.at + FrameHeader::LEN as u64),
+            Err(error) => return self.after_last_frame(place, error),
+        };
+        let body_len = header.body_len as usize;
+        // The window is borrowed while the frame is read, and the walk changes with it.
+        let mut window = std::mem::take(&mut self.window);
+        let body = window.bytes(&place.entries, body_at, body_len.min(FRAME_BODY_MAX))?;
+        let frame = match body {
+            Some(body) => Frame::decode(header, body),
+            None => Err(FormatError::Short {
+                what: "frame",
+                at: usize::try_from(rest).unwrap_or(usize::MAX),
+                needed: body_len,
+            }),
+        };
+        let flow = match frame {
+            Ok(frame) => self.take_frame(place, frame)?.map_break(Ok),
+            Err(error) => Break(Err(error)),
+        };
+        self.window = window;
+        match flow {
+            Break(Err(error)) => self.after_last_frame(place, error),
+            Break(Ok(())) => Ok(Break(())),
+            Continue(ended) => Ok(Continue(ended)),
+        }
+    }
+
+    fn frame_header(
+        &mut self,
+        place: &Place,
+        rest: u64,
+    ) -> Result<Result<FrameHeader, FormatError>, VerifyError> {
+        let len = usize::try_from(rest)
+            .unwrap_or(usize::MAX)
+            .min(FrameHeader::LEN);
+        let bytes = self.window.bytes(&place.entries, place.at, len)?;
+        Ok(FrameHeader::decode(bytes.unwrap_or_default()))
+    }
+
+    /// Takes a good frame; `Break` if it does not continue the one before.
+    fn take_frame(
+        &mut self,
+        place: &mut Place,
+        frame: Frame<'_>,
+    ) -> Result<ControlFlow<(), bool>, VerifyError> {
+        let header = frame.header;
+        let at = place.at;
+        let expected = self.edge.size();
+        if header.first.0 != expected.0 {
+            let found = header.first;
+            self.misdeed(
+                &place.name,
+                Some(at),
+                MisdeedKind::FrameOutOfPlace { expected, found },
+            );
+            return Ok(Break(()));
+        }
+        let nothing = header.entry_count == 0
+            && header.block_count == 0
+            && frame.sources.is_empty()
+            && frame.positions.is_empty();
+        if header.finished != nothing {
+            self.misdeed(&place.name, Some(at), MisdeedKind::FrameShape);
+        }
+        self.raise_durable(header.arrays_durable, &place.name, at);
+        let commitments = self.take_entries(place, &frame)?;
+        self.take_payloads(place, &frame, commitments)?;
+        place.at = at + (FrameHeader::LEN as u64) + u64::from(header.body_len);
+        let (misdeeds, name) = (&self.desk.shared.misdeeds, &place.name);
+        let mut wrong = |what| misdeeds.add(name, Some(at), what);
+        self.numbers.compare(&frame.sources, &mut wrong);
+        self.tables.take(frame.sources, frame.positions, &mut wrong);
+        if !header.finished {
+            return Ok(Continue(false));
+        }
+        self.finished = true;
+        let count = place.entries.len - place.at;
+        if count > 0 {
+            let what = MisdeedKind::SurplusBytes { count };
+            self.misdeed(&place.name, Some(place.at), what);
+        }
+        Ok(Continue(true))
+    }
+
+    /// The entries of a frame: rules, leaves, tree. Gives what they commit to.
+    fn take_entries(&mut self, place: &Place, frame: &Frame<'_>) -> Result<Vec<Hash>, VerifyError> {
+        let mut commitments = Vec::with_capacity(frame.entry_bytes().len());
+        let mut at = place.at + FrameHeader::LEN as u64;
+        let known = |id| self.tables.knows(id) || frame.sources.iter().any(|s| s.id == id);
+        let mut unknown = None;
+        for (bytes, mac) in frame.entry_bytes().zip(frame.macs()) {
+            let index = Index(self.edge.size().0);
+            let misdeeds = &self.desk.shared.misdeeds;
+            let mut wrong = |what| misdeeds.add(&place.name, Some(at), what);
+            if let Some(entry) = self.rules.take(index, bytes, &mut wrong) {
+                if let Err(what) = self.numbers.take(index, &entry, mac) {
+                    wrong(what);
+                }
+                if unknown != Some(entry.source) && !known(entry.source) {
+                    unknown = Some(entry.source);
+                    let source_id = entry.source;
+                    wrong(MisdeedKind::SourceUnknown { source_id });
+                }
+            }
+            let commitment = bytes.get(Entry::LEN - Hash::LEN..);
+            commitments.push(commitment.and_then(Hash::from_slice).unwrap_or_default());
+            let arrays = &mut self.arrays;
+            self.edge
+                .push_observed(leaf_hash(bytes), &mut |level, number, hash| {
+                    if level % 8 == 0 {
+                        arrays.take(level / 8, number, &hash);
+                    }
+                });
+            if self.edge.size().0 == self.marks.next() {
+                let (size, root) = (self.edge.size(), self.edge.root());
+                self.marks
+                    .meet(size, root, self.rules.ledger_time, &mut self.desk)?;
+            }
+            at += Entry::LEN as u64;
+        }
+        Ok(commitments)
+    }
+
+    /// Where a frame's payloads lie, and the job to check them.
+    fn take_payloads(
+        &mut self,
+        place: &mut Place,
+        frame: &Frame<'_>,
+        commitments: Vec<Hash>,
+    ) -> Result<(), VerifyError> {
+        let header = frame.header;
+        let start = place.payload_at;
+        let end = start.saturating_add(frame.payload_len());
+        let stated = [(start, header.payload_start), (end, header.payload_end)];
+        for (expected, found) in stated {
+            if expected != found {
+                let what = MisdeedKind::PayloadOutOfPlace { expected, found };
+                self.misdeed(&place.name, Some(place.at), what);
+            }
+        }
+        if frame.blocks.iter().any(|block| block.entry_count == 0) {
+            self.misdeed(&place.name, Some(place.at), MisdeedKind::FrameShape);
+        }
+        place.payload_at = end;
+        let Some(file) = &place.payloads else {
+            return Ok(());
+        };
+        if end > file.opened.len {
+            if !std::mem::replace(&mut place.payloads_short, true) {
+                let (expected, found) = (end, file.opened.len);
+                self.misdeed(&file.name, None, MisdeedKind::FileShort { expected, found });
+            }
+            return Ok(());
+        }
+        if commitments.is_empty() {
+            return Ok(());
+        }
+        let frame = FramePayloads {
+            start,
+            first: header.first,
+            blocks: frame.blocks.clone(),
+            commitments,
+        };
+        if place.waiting.push(frame, end - start) {
+            self.hand_over(place)?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, place: &mut Place) -> Result<(), VerifyError> {
+        let frames = std::mem::take(&mut place.waiting).frames;
+        match &place.payloads {
+            Some(file) if !frames.is_empty() => {
+                let file = Arc::clone(file);
+                self.desk.give(Job::Payloads(PayloadJob { file, frames }))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What follows the last good frame of a segment: nothing, zeros, a torn tail, or corruption.
+    fn after_last_frame(
+        &mut self,
+        place: &Place,
+        error: FormatError,
+    ) -> Result<ControlFlow<(), bool>, VerifyError> {
+        let file = &place.entries;
+        let Some(written) = self.window.first_not_zero(file, place.at)? else {
+            return Ok(Continue(true));
+        };
+        if self.tail == Tail::BeingWritten && place.is_last {
+            let file = place.name.clone();
+            self.not_checked.push(NotChecked::BeingWritten { file });
+            return Ok(Continue(true));
+        }
+        let newer = matches!(error, FormatError::Version { .. });
+        let what = if newer || !place.is_last || good_frame_after(&mut self.window, file, place.at)?
+        {
+            MisdeedKind::FrameDamaged { error }
+        } else if written == place.at {
+            let size = self.edge.size();
+            MisdeedKind::TornTail { size }
+        } else {
+            MisdeedKind::NotZero
+        };
+        self.misdeed(&place.name, Some(written), what);
+        Ok(Break(()))
+    }
+
+    /// What follows the payloads of a segment's last frame.
+    fn payloads_end(&mut self, place: &Place) -> Result<(), VerifyError> {
+        let Some(file) = &place.payloads else {
+            return Ok(());
+        };
+        self.bytes_before = self.bytes_before.saturating_add(file.opened.len);
+        let end = place.payload_at;
+        if self.finished {
+            let count = file.opened.len.saturating_sub(end);
+            if count > 0 {
+                let what = MisdeedKind::SurplusBytes { count };
+                self.misdeed(&file.name, Some(end), what);
+            }
+        } else if self.tail == Tail::AtRest {
+            self.window.clear();
+            if let Some(at) = self.window.first_not_zero(&file.opened, end)? {
+                self.misdeed(&file.name, Some(at), MisdeedKind::NotZero);
+            }
+        }
+        Ok(())
+    }
+
+    fn raise_durable(&mut self, stated: TreeSize, name: &str, at: u64) {
+        if stated < self.durable || stated > self.edge.size() {
+            let (before, found) = (self.durable, stated);
+            self.misdeed(name, Some(at), MisdeedKind::ArraysDurable { before, found });
+        } else {
+            self.durable = stated;
+        }
+    }
+
+    /// Compares with what was signed at the size of the empty tree.
+    fn meet(&mut self) -> Result<(), VerifyError> {
+        if self.marks.next() == 0 {
+            let (size, root) = (self.edge.size(), self.edge.root());
+            let time = self.rules.ledger_time;
+            self.marks.meet(size, root, time, &mut self.desk)?;
+        }
+        Ok(())
+    }
+
+    fn report_progress(&self, place: &Place) {
+        let read = place.at.saturating_add(place.payload_at);
+        (self.progress)(Progress {
+            entries: self.edge.size().0,
+            bytes: self.bytes_before.saturating_add(read),
+            bytes_total: self.folder.segment_bytes,
+        });
+    }
+
+    fn misdeed(&self, file: &str, at: Option<u64>, what: MisdeedKind) {
+        self.desk.shared.misdeeds.add(file, at, what);
+    }
+}
