@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 custody=$PWD/target/release/custody
-samples=$PWD/samples/postgresql
+samples=$PWD/collectors/formats/samples
 cache=$PWD/.cache/interop
 mkdir -p "$cache"
 

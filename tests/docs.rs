@@ -5,7 +5,7 @@
 //! A line `$ command` is run; the lines after it are what it prints on both outputs. `…` stands
 //! for any text within a line, and alone on a line for any lines. `[exit 1]` as the last line says
 //! how the command ends; unsaid, it ends with 0. `$ cd` holds for the commands after it, and the
-//! folder `samples` is the repository's.
+//! folder `collectors` is the repository's.
 //!
 //! Not here: blocks of other kinds (`sh`, `toml`, `text`), which show servers and settings.
 
@@ -16,8 +16,8 @@ use std::process::Command;
 use crate::house::root;
 use crate::support::custody_bin;
 
-/// Where the repository keeps the audit records that real servers wrote.
-const SAMPLES: &str = "samples";
+/// The folder of the repository that the examples read audit records of real servers from.
+const RECORDS: &str = "collectors";
 
 /// One command of a page, with what the page says that it prints and how it ends.
 #[derive(Debug, PartialEq)]
@@ -166,8 +166,8 @@ fn the_pages_show_what_the_program_prints() {
         }
         run += examples.len();
         let folder = tempfile::tempdir().expect("a folder");
-        let samples = folder.path().join("samples");
-        std::os::unix::fs::symlink(root().join(SAMPLES), samples).expect("a link");
+        let records = folder.path().join(RECORDS);
+        std::os::unix::fs::symlink(root().join(RECORDS), records).expect("a link");
         for difference in differences(&examples, folder.path(), &program) {
             faults.push(format!("{name}, {difference}"));
         }
