@@ -367,8 +367,8 @@ proptest! {
     #[test]
     fn no_card_number_survives_whatever_stands_around_it(before in around(), after in around(), statement in any::<bool>()) {
         // Digits that touch the number make another number; see the module for what happens then.
-        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
-        prop_assume!(!edge(before.chars().last()) && !edge(after.chars().next()));
+        let before = before.trim_end_matches(|c: char| c.is_ascii_digit());
+        let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
         for pan in ["4111111111111111", "5500 0000 0000 0004", "371449635398431"] {
             let text = format!("{before}{pan}{after}");
             let masked = if statement { sql(&text) } else { prose(&text) };

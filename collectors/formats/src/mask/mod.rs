@@ -24,6 +24,9 @@ pub(crate) use lexer::{Lexer, Token, TokenKind};
 /// What stands in the place of a secret.
 pub(crate) const MASK: &str = "***";
 
+/// How often a text is looked at again after something in it was masked.
+const LOOKS_MAX: u32 = 4;
+
 /// Whose quoting rules a text follows. MariaDB's and others' come with their formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Dialect {
@@ -159,10 +162,12 @@ fn mask(text: &str, dialect: Dialect, reading: Reading, options: MaskOptions) ->
     let mut found = Found::default();
     let mut now: Cow<'_, str> = Cow::Borrowed(text);
     if prefilter::hit(text.as_bytes()) {
-        if let Some(changed) = rules::mask(text, dialect, reading, &mut found) {
-            now = Cow::Owned(changed);
-        }
-        if let Some(changed) = plain::mask(&now, &mut found) {
+        // What one look masks may change how the next reads the quotes: look until nothing changes.
+        for _ in 0..LOOKS_MAX {
+            let address = plain::mask(&now, &mut found);
+            let looked = address.as_deref().unwrap_or(&now);
+            let changed = rules::mask(looked, dialect, reading, &mut found).or(address);
+            let Some(changed) = changed else { break };
             now = Cow::Owned(changed);
         }
     }

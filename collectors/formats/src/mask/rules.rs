@@ -75,8 +75,8 @@ fn level(text: &str, dialect: Dialect, reading: Reading, depth: u32, found: &mut
         doubtful: false,
         dangling: false,
     };
-    level.unknown = level.tokens.iter().any(|token| !token.closed);
-    level.doubtful = level.unknown || adheres(&level.tokens);
+    level.doubtful = level.tokens.iter().any(|token| !token.closed) || adheres(&level.tokens);
+    level.unknown = level.doubtful;
     level.find_named();
     level.look_inside();
     let resolved = level.fail_closed();
@@ -229,6 +229,10 @@ impl<'t> Level<'t, '_> {
         if assigned && self.punct(value + 1, b'(') {
             self.mask_call(value + 1, kind);
         } else if assigned || (self.is_account_statement() && !self.is_clause(value)) {
+            if sensitive(token.text(self.text)).is_some() {
+                self.unknown = true; // a name in the place of the value names one itself
+                self.dangling = true;
+            }
             self.mask_run(token.start, kind);
         } else {
             self.unknown = true;
@@ -359,6 +363,12 @@ impl<'t> Level<'t, '_> {
     fn mask_run(&mut self, start: usize, kind: Kind) {
         let rest = self.text.get(start..).unwrap_or("");
         let end = start + super::plain::value_length(rest);
+        // Never end inside a token: a literal that the value reaches into goes as a whole.
+        let holder = self.tokens.partition_point(|token| token.end < end);
+        let end = self
+            .token(holder)
+            .filter(|t| t.start < end)
+            .map_or(end, |t| t.end);
         self.edit(start, end, kind);
     }
 
