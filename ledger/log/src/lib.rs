@@ -1,1 +1,49 @@
-//! Placeholder.
+//! The log itself: the one door in, the writer that makes entries durable, the publisher that gets
+//! checkpoints signed, recovery, and the reader.
+//!
+//! Reading order: [`paths`], [`config`], [`door`], `rule`, `prepare`, `sequencer`, `writer`,
+//! `publisher`, `arrays`, `recovery`, [`reader`], [`create`], [`log`].
+//!
+//! One log has one writer process, held by a lock. Inside it three plain threads work in a row: the
+//! sequencer decides and prepares, the writer makes durable, the publisher signs; a fourth syncs
+//! the derived hash arrays. Batches overlap: one is prepared while the one before is being synced.
+//!
+//! Deliberately not here: no async, no HTTP, no Kafka, no index; no secret key but through
+//! [`keys_public::Signer`] and the pseudonym key that the door uses.
+
+pub mod bench;
+pub mod config;
+pub mod create;
+pub mod door;
+pub mod error;
+pub mod log;
+pub mod paths;
+pub mod reader;
+pub mod rebuild;
+
+mod arrays;
+mod clock;
+mod files;
+mod frames;
+mod history;
+mod opinion;
+mod prepare;
+mod publisher;
+mod recent;
+mod recovery;
+mod rule;
+mod sequencer;
+mod shared;
+mod writer;
+
+pub use config::{LogConfig, LogOptions};
+pub use create::{CreateError, Created, create_log};
+pub use door::{Appended, Batch, Door, DoorError, InProcessDoor, Outcome, SourceSpec, Ticket};
+pub use error::{CloseError, OpenError, ReadError, WriteError};
+pub use log::{Closed, Log, LogStatus, Recovered, SourceStatus};
+pub use paths::{LogPaths, PathError};
+pub use reader::{OwnedPart, Reader, StoredEntry};
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
+
+#[cfg(test)]
+mod log_tests;

@@ -1,0 +1,365 @@
+//! The one door into the log, as senders see it: register, append, wait.
+//!
+//! [`Door`] has two implementations, in process here and over the socket in api/http, and one
+//! contract test passes on both. Not here: the decision about a message ([`crate::rule`]).
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use ledger_core::message::{Message, VALUE_MAX};
+use ledger_core::state::{Position, SOURCE_NAME_MAX, SourceState};
+use ledger_core::{Index, SourceId, TreeSize};
+
+use crate::log::LogStatus;
+use crate::shared::Shared;
+
+/// What a sender asks for when it registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceSpec {
+    /// Its unique name: 1 to 64 letters, digits, `.`, `_`, `-`, `:`, `/` or `@`.
+    pub name: String,
+    /// The platform whose records it sends, such as `postgresql`.
+    pub platform: String,
+}
+
+/// Messages of one source, to be made durable together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The source.
+    pub source: SourceId,
+    /// In the order of sending.
+    pub messages: Vec<Message>,
+    /// Positions that hold once the messages are durable.
+    pub positions: Vec<Position>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is the entry with this index.
+    Appended(Index),
+    /// It is the entry with this index, and filled a gap.
+    Late(Index),
+    /// The log had it already; nothing was appended.
+    Repeat,
+    /// It cannot be placed; the entry with this index keeps it.
+    Conflict(Index),
+    /// Its MAC is wrong; the entry with this index keeps it.
+    Forged(Index),
+}
+
+/// A batch is durable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// What became of each message, in order.
+    pub outcomes: Vec<Outcome>,
+    /// The log's size after it: wait for a checkpoint of this size to have it published.
+    pub size: TreeSize,
+}
+
+/// Why the door did not take something. Nothing of the batch was appended, unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DoorError {
+    /// Too much is waiting.
+    #[error("the log is busy: try again in a moment")]
+    Busy,
+    /// The log stopped. What was not acknowledged may or may not be durable: send it again.
+    #[error("the log stopped: {reason}")]
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+    /// No source has this number.
+    #[error("source {source_id} is not registered")]
+    UnknownSource {
+        /// The number.
+        source_id: SourceId,
+    },
+    /// The source has as many open gaps as the table holds; what came before this message of the
+    /// batch was appended.
+    #[error(
+        "source {name} has 64 open gaps and is stopped at its number {sequence}: send the missing \
+         numbers first"
+    )]
+    SourceStopped {
+        /// The source's name.
+        name: String,
+        /// The number that would open one more.
+        sequence: u64,
+    },
+    /// A message or batch is larger than anything legal.
+    #[error("message {number} of the batch has {len} bytes, at most {VALUE_MAX} are taken")]
+    TooLarge {
+        /// Which message of the batch, from 0.
+        number: usize,
+        /// Its length.
+        len: usize,
+    },
+    /// More messages than a frame can hold.
+    #[error("the batch has {count} messages, at most {max} are taken at once")]
+    TooMany {
+        /// How many.
+        count: usize,
+        /// How many are legal.
+        max: usize,
+    },
+    /// A position has an illegal key or value.
+    #[error("the position {key:?} has an illegal key or more than 4,096 bytes")]
+    BadPosition {
+        /// Its key.
+        key: String,
+    },
+    /// A name or platform of a source is not legal.
+    #[error("{what} {value:?} is not legal: use 1 to 64 of letters, digits and . _ - : / @")]
+    BadName {
+        /// What it names.
+        what: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// A source of this name sends another platform's records.
+    #[error("source {name} sends {registered} records, not {asked}: use another name")]
+    OtherPlatform {
+        /// The source's name.
+        name: String,
+        /// What it was registered with.
+        registered: String,
+        /// What was asked for.
+        asked: String,
+    },
+    /// The stream is not taken by this version.
+    #[error("snapshots are not taken yet")]
+    StreamNotTaken,
+    /// The key of a source could not be made or read.
+    #[error("the key of the source cannot be kept: {reason}")]
+    Key {
+        /// What the keystore said.
+        reason: String,
+    },
+    /// The other side of a socket failed or answered nonsense.
+    #[error("no answer from the log's socket: {reason}")]
+    Unreachable {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// The way into the log.
+pub trait Door {
+    /// Registers a source, or finds it by its name.
+    ///
+    /// # Errors
+    /// An illegal name, or another platform than it was registered with.
+    fn register(&mut self, spec: &SourceSpec) -> Result<SourceState, DoorError>;
+
+    /// The durable positions of these keys.
+    ///
+    /// # Errors
+    /// If the log cannot be asked.
+    fn positions(&mut self, keys: &[String]) -> Result<Vec<Option<Position>>, DoorError>;
+
+    /// Appends and returns when all is durable.
+    ///
+    /// # Errors
+    /// See [`DoorError`].
+    fn append(&mut self, batch: Batch) -> Result<Appended, DoorError>;
+
+    /// Returns when a published checkpoint covers `size`, with the published size.
+    ///
+    /// # Errors
+    /// If the log stops first, or a minute passes without a publication.
+    fn wait_published(&mut self, size: TreeSize) -> Result<TreeSize, DoorError>;
+
+    /// The state of the log.
+    ///
+    /// # Errors
+    /// If the log cannot be asked.
+    fn status(&mut self) -> Result<LogStatus, DoorError>;
+}
+
+/// What the sequencer is asked.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Append {
+        batch: Batch,
+        reply: Sender<Result<Appended, DoorError>>,
+    },
+    Register {
+        spec: SourceSpec,
+        keyed: bool,
+        reply: Sender<Registration>,
+    },
+    Close,
+}
+
+/// The answer to [`Request::Register`].
+pub type Registration = Result<SourceState, DoorError>;
+
+/// The door of a log in this process.
+#[derive(Clone, Debug)]
+pub struct InProcessDoor {
+    pub(crate) requests: Sender<Request>,
+    pub(crate) shared: std::sync::Arc<Shared>,
+    pub(crate) log: std::sync::Arc<crate::log::StatusParts>,
+}
+
+/// An append on its way: wait for it, or let it go.
+#[derive(Debug)]
+pub struct Ticket {
+    answer: Receiver<Result<Appended, DoorError>>,
+    shared: std::sync::Arc<Shared>,
+}
+
+impl Ticket {
+    /// Returns when the batch is durable.
+    ///
+    /// # Errors
+    /// See [`DoorError`].
+    pub fn wait(self) -> Result<Appended, DoorError> {
+        self.answer
+            .recv()
+            .unwrap_or_else(|_| Err(gone(&self.shared)))
+    }
+}
+
+fn gone(shared: &Shared) -> DoorError {
+    let closed = || "it was closed".to_owned();
+    DoorError::Stopped {
+        reason: shared.stopped().unwrap_or_else(closed),
+    }
+}
+
+/// How long [`Door::wait_published`] waits at most.
+pub const PUBLISHED_WAIT: Duration = Duration::from_secs(60);
+
+impl InProcessDoor {
+    /// Hands a batch over and returns at once; [`DoorError::Busy`] if too many wait.
+    ///
+    /// # Errors
+    /// See [`DoorError`].
+    pub fn try_submit(&self, batch: Batch) -> Result<Ticket, DoorError> {
+        check_batch(&batch)?;
+        let (reply, answer) = bounded(1);
+        match self.requests.try_send(Request::Append { batch, reply }) {
+            Ok(()) => Ok(Ticket {
+                answer,
+                shared: self.shared.clone(),
+            }),
+            Err(TrySendError::Full(_)) => Err(DoorError::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(gone(&self.shared)),
+        }
+    }
+
+    /// Hands a batch over, waiting while too many wait before it.
+    ///
+    /// # Errors
+    /// See [`DoorError`].
+    pub fn submit(&self, batch: Batch) -> Result<Ticket, DoorError> {
+        check_batch(&batch)?;
+        let (reply, answer) = bounded(1);
+        self.requests
+            .send(Request::Append { batch, reply })
+            .map_err(|_| gone(&self.shared))?;
+        Ok(Ticket {
+            answer,
+            shared: self.shared.clone(),
+        })
+    }
+
+    /// Registers a source whose messages carry MACs. Its key is made and lies in the keystore before
+    /// the registration is durable.
+    ///
+    /// # Errors
+    /// As [`Door::register`].
+    pub fn register_keyed(&self, spec: &SourceSpec) -> Registration {
+        self.registration(spec, true)
+    }
+
+    fn registration(&self, spec: &SourceSpec, keyed: bool) -> Registration {
+        check_name("the name", &spec.name)?;
+        check_name("the platform", &spec.platform)?;
+        let (reply, answer) = bounded(1);
+        self.requests
+            .send(Request::Register {
+                spec: spec.clone(),
+                keyed,
+                reply,
+            })
+            .map_err(|_| gone(&self.shared))?;
+        answer.recv().unwrap_or_else(|_| Err(gone(&self.shared)))
+    }
+}
+
+impl Door for InProcessDoor {
+    fn register(&mut self, spec: &SourceSpec) -> Registration {
+        self.registration(spec, false)
+    }
+
+    fn positions(&mut self, keys: &[String]) -> Result<Vec<Option<Position>>, DoorError> {
+        let durable = self.shared.durable();
+        Ok(keys
+            .iter()
+            .map(|key| durable.positions.get(key).cloned())
+            .collect())
+    }
+
+    fn append(&mut self, batch: Batch) -> Result<Appended, DoorError> {
+        self.submit(batch)?.wait()
+    }
+
+    fn wait_published(&mut self, size: TreeSize) -> Result<TreeSize, DoorError> {
+        match self.shared.wait_published(size, PUBLISHED_WAIT) {
+            Err(reason) => Err(DoorError::Stopped { reason }),
+            Ok(reached) if reached < size => Err(DoorError::Busy),
+            Ok(reached) => Ok(reached),
+        }
+    }
+
+    fn status(&mut self) -> Result<LogStatus, DoorError> {
+        Ok(self.log.status(&self.shared))
+    }
+}
+
+/// Most messages of a batch: a frame must hold them with what the log adds to each.
+pub const BATCH_MESSAGES_MAX: usize = ledger_core::frame::FRAME_ENTRIES_MAX / 4;
+
+fn check_batch(batch: &Batch) -> Result<(), DoorError> {
+    if batch.messages.len() > BATCH_MESSAGES_MAX {
+        let count = batch.messages.len();
+        return Err(DoorError::TooMany {
+            count,
+            max: BATCH_MESSAGES_MAX,
+        });
+    }
+    for (number, message) in batch.messages.iter().enumerate() {
+        let len = message.value.len();
+        if len > VALUE_MAX {
+            return Err(DoorError::TooLarge { number, len });
+        }
+        if message.stream == ledger_core::state::Stream::Snapshot {
+            return Err(DoorError::StreamNotTaken);
+        }
+    }
+    for position in &batch.positions {
+        let legal =
+            (1..=255).contains(&position.key.len()) && position.value.len() <= Position::VALUE_MAX;
+        if !legal {
+            return Err(DoorError::BadPosition {
+                key: position.key.chars().take(64).collect(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_name(what: &'static str, value: &str) -> Result<(), DoorError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-:/@".contains(c);
+    if (1..=SOURCE_NAME_MAX).contains(&value.len()) && value.chars().all(legal) {
+        Ok(())
+    } else {
+        Err(DoorError::BadName {
+            what,
+            value: value.chars().take(64).collect(),
+        })
+    }
+}

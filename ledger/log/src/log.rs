@@ -1,0 +1,547 @@
+//! An open log: the threads, their lock, and the state that status shows.
+//!
+//! Not here: what the threads do; making a log ([`crate::create`]).
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, bounded};
+use keys_public::{Note, Signer, TrustFile};
+use keys_secret::{Keystore, LocalSigner};
+use ledger_core::layout::{CHECKPOINTS, HASHES, LAST_NOTE};
+use ledger_core::payload::BlockWriter;
+use ledger_core::state::Stream;
+use ledger_core::{Checkpoint, Index, Kind, Nanos, TreeSize};
+use ledger_event::facts::{ClockReason, ClockStep, Facts, Recovery as RecoveryFacts};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::arrays::ArrayReader;
+use crate::clock::{self, Clock};
+use crate::config::LogOptions;
+use crate::create;
+use crate::door::{InProcessDoor, Request};
+use crate::error::{CloseError, OpenError, WriteError};
+use crate::files::{remove_if_there, replace};
+use crate::history::History;
+use crate::opinion::second_opinion;
+use crate::paths::LogPaths;
+use crate::prepare::{Preparer, Pseudonyms, Randomness};
+use crate::publisher::{ArraySync, Publisher};
+use crate::reader::Reader;
+use crate::recovery::{self, Recovery, clock_mark};
+use crate::sequencer::{FirstWord, Sequencer};
+use crate::shared::{Published, Shared};
+use crate::writer::Writer;
+
+/// A log that this process writes. Dropping it stops it without finishing the segment; see
+/// [`Log::close`].
+#[derive(Debug)]
+pub struct Log {
+    paths: LogPaths,
+    shared: Arc<Shared>,
+    requests: Sender<Request>,
+    status: Arc<StatusParts>,
+    closing: Arc<AtomicBool>,
+    line: Vec<JoinHandle<()>>,
+    followers: Vec<JoinHandle<()>>,
+    _lock: File,
+}
+
+/// What opening a log found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Recovered {
+    /// Entries in the log.
+    pub size: u64,
+    /// The log had not been closed as it should.
+    pub unclean: bool,
+    /// Bytes of a torn tail that were dropped, of entries and payloads; nobody was promised them.
+    pub bytes_dropped: u64,
+    /// The first entry whose hashes were derived again.
+    pub rederived_from: u64,
+}
+
+/// What closing left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Entries in the log, all of them covered by the last checkpoint.
+    pub size: TreeSize,
+}
+
+/// What status is made from besides the shared state.
+#[derive(Debug)]
+pub(crate) struct StatusParts {
+    pub(crate) origin: String,
+    pub(crate) opened: Instant,
+}
+
+/// The state of a log, as `custody status` and the API show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// The log's origin.
+    pub origin: String,
+    /// Durable entries.
+    pub size: u64,
+    /// Entries that the newest checkpoint covers.
+    pub published_size: u64,
+    /// Root of the newest checkpoint, in base64.
+    pub root: String,
+    /// Age of the newest checkpoint in milliseconds, as far as this process knows.
+    pub checkpoint_age_ms: u64,
+    /// Ledger time of the last entry, nanoseconds since 1970.
+    pub ledger_time: i64,
+    /// Hashes of entries below are durable in the arrays.
+    pub arrays_durable: u64,
+    /// Milliseconds since this process opened the log.
+    pub open_ms: u64,
+    /// Why the log stopped, if it did.
+    pub stopped: Option<String>,
+    /// Entries appended since it was opened.
+    pub appended: u64,
+    /// Of these, late ones that filled a gap.
+    pub late: u64,
+    /// Messages that the log had already.
+    pub repeats: u64,
+    /// Messages that could not be placed.
+    pub conflicts: u64,
+    /// Messages with a wrong MAC.
+    pub forged: u64,
+    /// Every source.
+    pub sources: Vec<SourceStatus>,
+}
+
+/// The state of one source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Its platform.
+    pub platform: String,
+    /// Whether its messages carry MACs.
+    pub keyed: bool,
+    /// Its epoch.
+    pub epoch: u32,
+    /// The highest record number taken.
+    pub records: u64,
+    /// The highest heartbeat number taken.
+    pub heartbeats: u64,
+    /// Ranges of numbers that are missing.
+    pub gaps: Vec<GapStatus>,
+}
+
+/// A range of numbers that is missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapStatus {
+    /// Which stream.
+    pub stream: String,
+    /// The first missing number.
+    pub from: u64,
+    /// The last missing number.
+    pub to: u64,
+}
+
+impl StatusParts {
+    pub(crate) fn status(&self, shared: &Shared) -> LogStatus {
+        let published = shared.published();
+        let durable = shared.durable().clone();
+        let millis =
+            |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        LogStatus {
+            origin: self.origin.clone(),
+            size: durable.edge.size().0,
+            published_size: published.checkpoint.size.0,
+            root: published.checkpoint.root.to_base64(),
+            checkpoint_age_ms: millis(published.at),
+            ledger_time: durable.ledger_time.0,
+            arrays_durable: shared.arrays_durable().0,
+            open_ms: millis(self.opened),
+            stopped: shared.stopped(),
+            appended: durable.counters.appended,
+            late: durable.counters.late,
+            repeats: durable.counters.repeats,
+            conflicts: durable.counters.conflicts,
+            forged: durable.counters.forged,
+            sources: durable.sources.values().map(source_status).collect(),
+        }
+    }
+}
+
+fn source_status(state: &ledger_core::state::SourceState) -> SourceStatus {
+    let mark = |stream: Stream| {
+        state
+            .marks
+            .get(usize::from(stream.number()))
+            .map_or(0, |mark| mark.sequence.0)
+    };
+    let gap = |gap: &ledger_core::state::Gap| GapStatus {
+        stream: gap.stream.name().to_owned(),
+        from: gap.from.0,
+        to: gap.to.0,
+    };
+    SourceStatus {
+        id: state.id.0,
+        name: state.name.clone(),
+        platform: state.platform.clone(),
+        keyed: state.keyed,
+        epoch: state.epoch.0,
+        records: mark(Stream::Record),
+        heartbeats: mark(Stream::Heartbeat),
+        gaps: state.gaps.iter().map(gap).collect(),
+    }
+}
+
+impl Log {
+    /// Takes the lock, recovers, and starts the threads.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(paths: &LogPaths, options: &LogOptions) -> Result<(Log, Recovered), OpenError> {
+        Log::open_with_clock(paths, options, clock::system())
+    }
+
+    pub(crate) fn open_with_clock(
+        paths: &LogPaths,
+        options: &LogOptions,
+        clock: Clock,
+    ) -> Result<(Log, Recovered), OpenError> {
+        let lock = take_lock(paths)?;
+        create::finish_folders(paths)?;
+        let signer = open_signer(paths)?;
+        let (signed, note) = last_signed(&signer)?;
+        let recovery = recovery::recover(paths, &signed)?;
+        let reading = clock();
+        let first_word = first_word(paths, options, &recovery, reading.wall)?;
+        let recovered = Recovered {
+            size: recovery.durable.edge.size().0,
+            unclean: recovery.unclean.is_some(),
+            bytes_dropped: recovery.unclean.map_or(0, |unclean| {
+                unclean.bytes_dropped + unclean.payload_bytes_dropped
+            }),
+            rederived_from: recovery
+                .unclean
+                .map_or(0, |unclean| unclean.rederived_from.0),
+        };
+        let history_path = paths.file(CHECKPOINTS);
+        let now = recovery.durable.ledger_time.max(reading.wall);
+        let history = History::open(&history_path, options.history, &note, now)?;
+        let published = Published {
+            checkpoint: signed,
+            note: Arc::new(note),
+            at: Instant::now(),
+        };
+        let parts = Parts {
+            recovery,
+            first_word,
+            history,
+            published,
+            signer,
+            reading,
+        };
+        let log = start(paths, options, clock, lock, parts)?;
+        Ok((log, recovered))
+    }
+
+    /// The way in.
+    pub fn door(&self) -> InProcessDoor {
+        InProcessDoor {
+            requests: self.requests.clone(),
+            shared: self.shared.clone(),
+            log: self.status.clone(),
+        }
+    }
+
+    /// The way to read, up to what is durable at each moment.
+    pub fn reader(&self) -> Reader {
+        Reader::live(&self.paths, self.shared.clone())
+    }
+
+    /// The state of the log.
+    pub fn status(&self) -> LogStatus {
+        self.status.status(&self.shared)
+    }
+
+    /// Drains what was handed over, finishes the segment and publishes what is left.
+    ///
+    /// # Errors
+    /// If the log had stopped; all that was acknowledged is durable nevertheless.
+    pub fn close(mut self) -> Result<Closed, CloseError> {
+        self.join();
+        match self.shared.stopped() {
+            Some(reason) => Err(CloseError::Stopped { reason }),
+            None => Ok(Closed {
+                size: self.shared.size(),
+            }),
+        }
+    }
+
+    fn join(&mut self) {
+        // A sequencer that is gone has nothing to drain.
+        drop(self.requests.send(Request::Close));
+        let gone = |shared: &Shared| shared.stop(WriteError::ThreadGone.to_string());
+        for thread in self.line.drain(..) {
+            if thread.join().is_err() {
+                gone(&self.shared);
+            }
+        }
+        self.closing.store(true, Ordering::Release);
+        self.shared.nudge();
+        for thread in self.followers.drain(..) {
+            if thread.join().is_err() {
+                gone(&self.shared);
+            }
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// What the threads start from.
+struct Parts {
+    recovery: Recovery,
+    first_word: Vec<FirstWord>,
+    history: History,
+    published: Published,
+    signer: LocalSigner,
+    reading: clock::Reading,
+}
+
+pub(crate) fn take_lock(paths: &LogPaths) -> Result<File, OpenError> {
+    let path = paths.lock();
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(&path).map_err(|error| OpenError::Io {
+        doing: "open",
+        path: path.clone(),
+        error,
+    })?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| OpenError::Held { lock: path })?;
+    Ok(file)
+}
+
+fn open_signer(paths: &LogPaths) -> Result<LocalSigner, OpenError> {
+    let keys = |error: &dyn std::fmt::Display| OpenError::Keys(error.to_string());
+    let path = paths.trust();
+    let text = std::fs::read_to_string(&path).map_err(|error| OpenError::Io {
+        doing: "read",
+        path: path.clone(),
+        error,
+    })?;
+    let trust = TrustFile::parse(&text)
+        .map_err(|error| OpenError::Keys(format!("{}: {error}", path.display())))?;
+    if trust.origin() != paths.origin() {
+        return Err(OpenError::OtherOrigin {
+            path,
+            found: trust.origin().to_string(),
+            expected: paths.origin().to_string(),
+        });
+    }
+    let store = Keystore::open(&paths.keys()).map_err(|error| keys(&error))?;
+    let pair = store
+        .log_signing_keys(paths.origin())
+        .map_err(|error| keys(&error))?;
+    let public = pair.public().clone();
+    let opinion = Box::new(move |note: &Note| second_opinion(&public, note));
+    LocalSigner::open(pair, &paths.file(LAST_NOTE), &trust, opinion).map_err(|error| keys(&error))
+}
+
+fn last_signed(signer: &LocalSigner) -> Result<(Checkpoint, Vec<u8>), OpenError> {
+    let note = signer.last().map(Note::encode).unwrap_or_default();
+    Ok((signer.last_signed().checkpoint().clone(), note))
+}
+
+/// The entries that must come before any other: the opening of a new log, what recovery did, and a
+/// clock that an operator accepted.
+fn first_word(
+    paths: &LogPaths,
+    options: &LogOptions,
+    recovery: &Recovery,
+    wall: Nanos,
+) -> Result<Vec<FirstWord>, OpenError> {
+    let mut words = Vec::new();
+    let size = recovery.durable.edge.size();
+    if size.0 == 0 {
+        words.push(FirstWord {
+            kind: Kind::OPENED,
+            facts: create::opened(paths)?,
+        });
+    }
+    if let Some(unclean) = recovery.unclean {
+        let facts = RecoveryFacts {
+            index: Index(size.0),
+            bytes_dropped: unclean.bytes_dropped,
+            payload_bytes_dropped: unclean.payload_bytes_dropped,
+            rederived_from: unclean.rederived_from,
+        };
+        words.push(FirstWord {
+            kind: Kind::RECOVERY,
+            facts: facts.to_json(),
+        });
+    }
+    let last = recovery.durable.ledger_time;
+    let behind = clock::behind(last, wall);
+    let mark = clock_mark(paths);
+    let marked = mark.exists();
+    if (behind.is_some() || marked) && !options.accept_clock {
+        let behind_s = behind.unwrap_or(0) / 1_000_000_000;
+        return Err(if marked {
+            OpenError::ClockStopped { mark }
+        } else {
+            OpenError::ClockBehind { behind_s }
+        });
+    }
+    if behind.is_some() || marked {
+        let facts = ClockStep {
+            old: last,
+            new: wall,
+            reason: ClockReason::Accepted,
+        };
+        words.push(FirstWord {
+            kind: Kind::CLOCK,
+            facts: facts.to_json(),
+        });
+    }
+    Ok(words)
+}
+
+fn start(
+    paths: &LogPaths,
+    options: &LogOptions,
+    clock: Clock,
+    lock: File,
+    parts: Parts,
+) -> Result<Log, OpenError> {
+    let keys = |error: keys_secret::KeystoreError| OpenError::Keys(error.to_string());
+    let keystore = Keystore::open(&paths.keys()).map_err(keys)?;
+    let Parts {
+        recovery,
+        first_word,
+        history,
+        published,
+        signer,
+        reading,
+    } = parts;
+    let Recovery {
+        durable,
+        arrays,
+        segment,
+        recent,
+        ..
+    } = recovery;
+    let mut source_keys = std::collections::HashMap::new();
+    for state in durable.sources.values().filter(|state| state.keyed) {
+        source_keys.insert(state.id, keystore.source_key(state.id).map_err(keys)?);
+    }
+    let pseudonyms = Pseudonyms::new(keystore.pseudonym_key(paths.tenant()).map_err(keys)?);
+    let arrays_durable = arrays.edge().size();
+    let shared = Arc::new(Shared::new(durable.clone(), published, arrays_durable));
+    let (requests, waiting) = bounded(options.queue_batches_max);
+    let (to_writer, work) = bounded(1);
+    let closing = Arc::new(AtomicBool::new(false));
+    let sequencer = Sequencer {
+        requests: waiting,
+        writer: to_writer,
+        shared: shared.clone(),
+        options: options.clone(),
+        clock,
+        clock_rule: clock::Rule::new(reading),
+        sources: durable.sources,
+        keys: source_keys,
+        keystore,
+        recent,
+        next: Index(durable.edge.size().0),
+        ledger_time: durable.ledger_time,
+        preparer: Preparer::new(options.mask, pseudonyms),
+        random: Randomness::new(),
+        folder: paths.folder(),
+        clock_mark: clock_mark(paths),
+        first_word,
+    };
+    let writer = Writer {
+        work,
+        shared: shared.clone(),
+        folder: paths.folder(),
+        hashes: paths.file(HASHES),
+        origin: paths.origin().clone(),
+        segment,
+        arrays,
+        blocks: BlockWriter::new().map_err(WriteError::from)?,
+        entries_max: options.segment_entries_max,
+        payloads_max: options.segment_payloads_max,
+        chunk: Vec::new(),
+    };
+    let publisher = Publisher {
+        shared: shared.clone(),
+        signer: Box::new(signer),
+        arrays: ArrayReader::new(paths.file(HASHES)),
+        history,
+        origin: paths.origin().clone(),
+        every: options.checkpoint_every,
+        closing: closing.clone(),
+    };
+    let sync = ArraySync {
+        shared: shared.clone(),
+        hashes: paths.file(HASHES),
+        every: options.arrays_every,
+        closing: closing.clone(),
+    };
+    let line = vec![
+        spawn("sequencer", move || sequencer.run())?,
+        spawn("writer", move || writer.run())?,
+    ];
+    let followers = vec![
+        spawn("publisher", move || publisher.run())?,
+        spawn("array-sync", move || sync.run())?,
+    ];
+    let status = Arc::new(StatusParts {
+        origin: paths.origin().to_string(),
+        opened: Instant::now(),
+    });
+    let paths = paths.clone();
+    Ok(Log {
+        paths,
+        shared,
+        requests,
+        status,
+        closing,
+        line,
+        followers,
+        _lock: lock,
+    })
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    let builder = std::thread::Builder::new().name(format!("custody-{name}"));
+    builder.spawn(run).map_err(|error| OpenError::Io {
+        doing: "start the thread of",
+        path: name.into(),
+        error,
+    })
+}
+
+/// Leaves a mark that the clock stopped the log, so that a restart does not step over it.
+pub(crate) fn mark_clock(mark: &std::path::Path, old: Nanos, new: Nanos) -> Result<(), WriteError> {
+    if let Some(folder) = mark.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| WriteError::Io {
+            doing: "create",
+            path: folder.to_owned(),
+            error,
+        })?;
+    }
+    replace(mark, format!("{old} {new}\n").as_bytes())
+}
+
+/// Removes the mark once the accepting entry is on its way to the disk.
+pub(crate) fn unmark_clock(mark: &std::path::Path) -> Result<(), WriteError> {
+    remove_if_there(mark).map(drop)
+}

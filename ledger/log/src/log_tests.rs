@@ -1,0 +1,495 @@
+//! The log as a whole, in one process: what is appended is read back, every place of the rule
+//! becomes its entry, an interruption loses nothing that was acknowledged.
+
+use std::path::Path;
+use std::time::Duration;
+
+use keys_public::{Note, TrustFile};
+use keys_secret::Keystore;
+use ledger_core::message::{MESSAGE_LABEL, Message};
+use ledger_core::state::{Position, SourceState, Stream};
+use ledger_core::{
+    Epoch, Flags, Index, Kind, Nanos, Sequence, TreeSize, verify_consistency, verify_inclusion,
+};
+use ledger_event::Event;
+
+use crate::clock::{Clock, Reading};
+use crate::door::{Batch, Door as _, DoorError, InProcessDoor, Outcome, SourceSpec};
+use crate::{Log, LogOptions, LogPaths, OpenError, Reader, create_log, rebuild};
+
+pub(crate) fn event(number: u64, statement: &str) -> Vec<u8> {
+    let mut event = Event::default();
+    event.classify(6005, 1);
+    event.set_time(Nanos(
+        1_790_000_000_000_000_000 + i64::try_from(number).unwrap(),
+    ));
+    event.severity_id = Some(1);
+    event.status_id = Some(1);
+    event.metadata.version = Some("1.8.0".into());
+    event.metadata.product.name = Some("PostgreSQL".into());
+    event.actor.user.name = Some("dba_root".to_owned().into());
+    event.query_info.query_string = Some(statement.to_owned().into());
+    event.to_json()
+}
+
+fn paths(root: &Path) -> LogPaths {
+    LogPaths::new(root, "example.org", "main", "2026").unwrap()
+}
+
+fn options() -> LogOptions {
+    LogOptions {
+        checkpoint_every: Duration::from_millis(20),
+        ..LogOptions::default()
+    }
+}
+
+fn open(root: &Path) -> Log {
+    Log::open(&paths(root), &options()).unwrap().0
+}
+
+fn message(number: u64, epoch: u32, statement: &str) -> Message {
+    Message {
+        stream: Stream::Record,
+        epoch: Epoch(epoch),
+        sequence: Sequence(number),
+        prev: [0; 32],
+        mac: [0; 32],
+        flags: Flags::NONE,
+        value: event(number, statement),
+    }
+}
+
+fn register(door: &mut InProcessDoor) -> SourceState {
+    let spec = SourceSpec {
+        name: "pg".to_owned(),
+        platform: "postgresql".to_owned(),
+    };
+    door.register(&spec).unwrap()
+}
+
+fn batch(source: &SourceState, messages: Vec<Message>) -> Batch {
+    Batch {
+        source: source.id,
+        messages,
+        positions: Vec::new(),
+    }
+}
+
+fn kinds(reader: &Reader) -> Vec<String> {
+    let entries = reader.next(Index(0), 1000, Duration::ZERO).unwrap();
+    let name = |kind: Kind| kind.name().unwrap().to_owned();
+    entries
+        .iter()
+        .map(|stored| name(stored.entry.kind))
+        .collect()
+}
+
+#[test]
+fn what_is_appended_is_read_back_and_proved() {
+    let root = tempfile::tempdir().unwrap();
+    let created = create_log(&paths(root.path())).unwrap();
+    assert_eq!(created.checkpoint.size, TreeSize(1));
+    assert!(create_log(&paths(root.path())).is_err());
+    let log = open(root.path());
+    let mut door = log.door();
+    let source = register(&mut door);
+    let messages = (1..=700)
+        .map(|n| message(n, 5, &format!("SELECT {n}")))
+        .collect();
+    let mut sent = batch(&source, messages);
+    sent.positions = vec![Position {
+        key: "file:pg".to_owned(),
+        value: b"here".to_vec(),
+    }];
+    let appended = door.append(sent.clone()).unwrap();
+    assert_eq!(appended.outcomes[0], Outcome::Appended(Index(2)));
+    assert_eq!(appended.size, TreeSize(702));
+    let published = door.wait_published(appended.size).unwrap();
+    assert_eq!(published, TreeSize(702));
+    let reader = log.reader();
+    check_proofs(root.path(), &reader, &created);
+    // The same again: nothing is appended.
+    let again = door.append(sent).unwrap();
+    assert!(
+        again
+            .outcomes
+            .iter()
+            .all(|outcome| *outcome == Outcome::Repeat)
+    );
+    assert_eq!(again.size, TreeSize(702));
+    assert_eq!(log.status().repeats, 700);
+    log.close().unwrap();
+    let offline = Reader::open(&paths(root.path())).unwrap();
+    assert_eq!(offline.size(), TreeSize(702));
+    check_proofs(root.path(), &offline, &created);
+    let mut door = open(root.path()).door();
+    assert!(matches!(
+        door.append(batch(&source, vec![])),
+        Err(DoorError::Stopped { .. })
+    ));
+    let log = open(root.path());
+    let known = log
+        .door()
+        .positions(&["file:pg".to_owned(), "none".to_owned()])
+        .unwrap();
+    assert_eq!(known[0].as_ref().unwrap().value, b"here");
+    assert_eq!(known[1], None);
+}
+
+fn check_proofs(root: &Path, reader: &Reader, created: &crate::Created) {
+    let text = std::fs::read_to_string(paths(root).trust()).unwrap();
+    let trust = TrustFile::parse(&text).unwrap();
+    assert_eq!(trust.fingerprint(), created.trust_fingerprint);
+    let (checkpoint, note) = reader.published().unwrap();
+    let verified = trust.verify(&Note::parse(&note).unwrap()).unwrap();
+    assert_eq!(*verified.checkpoint(), checkpoint);
+    for index in [0, 1, 2, 255, 256, 701] {
+        let stored = reader.entry(Index(index)).unwrap();
+        let proof = reader.inclusion(Index(index), checkpoint.size).unwrap();
+        let leaf = stored.entry.leaf();
+        let root = &checkpoint.root;
+        verify_inclusion(Index(index), checkpoint.size, &leaf, &proof, root).unwrap();
+    }
+    let stored = reader.entry(Index(2)).unwrap();
+    let [facts, who, text] = &stored.parts;
+    let event = Event::merge(facts.bytes(), who.bytes(), text.bytes()).unwrap();
+    assert_eq!(
+        event.query_info.query_string.as_ref().unwrap().as_str(),
+        "SELECT 1"
+    );
+    assert_eq!(event.actor.user.name.as_ref().unwrap().as_str(), "dba_root");
+    assert_eq!(event.actor.user.uid.as_ref().unwrap().as_str().len(), 32);
+    assert!(!String::from_utf8_lossy(facts.bytes().unwrap()).contains("dba_root"));
+    let proof = reader
+        .consistency(created.checkpoint.size, checkpoint.size)
+        .unwrap();
+    let (old, new) = (&created.checkpoint, &checkpoint);
+    verify_consistency(old.size, new.size, &proof, &old.root, &new.root).unwrap();
+    assert!(reader.entry(Index(702)).is_err());
+}
+
+#[test]
+fn every_place_of_the_rule_becomes_its_entry() {
+    let root = tempfile::tempdir().unwrap();
+    create_log(&paths(root.path())).unwrap();
+    let log = open(root.path());
+    let door = log.door();
+    let spec = SourceSpec {
+        name: "pg".to_owned(),
+        platform: "postgresql".to_owned(),
+    };
+    let source = door.register_keyed(&spec).unwrap();
+    let key = Keystore::open(&paths(root.path()).keys())
+        .unwrap()
+        .source_key(source.id)
+        .unwrap();
+    let mut chain: Vec<Message> = Vec::new();
+    for n in 1..=6 {
+        let mut message = message(n, 5, &format!("SELECT {n}"));
+        message.prev = chain.last().map_or([0; 32], |before| before.mac);
+        message.mac = key.hmac(MESSAGE_LABEL, &[&message.mac_input()]);
+        chain.push(message);
+    }
+    let mut door = door;
+    let mut send = |message: &Message| {
+        let appended = door.append(batch(&source, vec![message.clone()])).unwrap();
+        appended.outcomes[0]
+    };
+    assert_eq!(send(&chain[0]), Outcome::Appended(Index(2)));
+    assert_eq!(send(&chain[3]), Outcome::Appended(Index(4)));
+    let mut forged = chain[1].clone();
+    forged.value = event(2, "SELECT 'forged'");
+    assert_eq!(send(&forged), Outcome::Forged(Index(5)));
+    assert_eq!(send(&chain[1]), Outcome::Late(Index(6)));
+    assert_eq!(send(&chain[2]), Outcome::Late(Index(7)));
+    assert_eq!(send(&chain[3]), Outcome::Repeat);
+    let mut other = chain[3].clone();
+    other.value = event(4, "SELECT 'other'");
+    other.mac = key.hmac(MESSAGE_LABEL, &[&other.mac_input()]);
+    assert_eq!(send(&other), Outcome::Conflict(Index(9)));
+    let mut broken = chain[4].clone();
+    broken.prev = [9; 32];
+    broken.mac = key.hmac(MESSAGE_LABEL, &[&broken.mac_input()]);
+    assert_eq!(send(&broken), Outcome::Conflict(Index(10)));
+    let mut next_life = message(1, 6, "SELECT 'again'");
+    next_life.mac = key.hmac(MESSAGE_LABEL, &[&next_life.mac_input()]);
+    assert_eq!(send(&next_life), Outcome::Appended(Index(12)));
+    assert_eq!(send(&chain[5]), Outcome::Conflict(Index(13)));
+    assert_eq!(send(&chain[0]), Outcome::Repeat);
+    let expected = [
+        "opened", "source", "event", "gap", "event", "forged", "event", "event", "gap", "conflict",
+        "conflict", "epoch", "event", "conflict",
+    ];
+    assert_eq!(kinds(&log.reader()), expected);
+    assert_eq!(
+        log.reader().entry(Index(6)).unwrap().entry.flags,
+        Flags::LATE
+    );
+}
+
+#[test]
+fn a_value_that_is_no_event_is_kept_masked_and_takes_its_number() {
+    let root = tempfile::tempdir().unwrap();
+    create_log(&paths(root.path())).unwrap();
+    let log = open(root.path());
+    let mut door = log.door();
+    let source = register(&mut door);
+    let mut bad = message(1, 5, "");
+    bad.value = b"not JSON \xff PASSWORD 'hunter2' 4111111111111111".to_vec();
+    let sent = batch(
+        &source,
+        vec![bad, message(2, 5, "SELECT '4111 1111 1111 1111'")],
+    );
+    let appended = door.append(sent).unwrap();
+    assert_eq!(appended.outcomes[0], Outcome::Appended(Index(2)));
+    let stored = log.reader().entry(Index(2)).unwrap();
+    assert!(
+        stored
+            .entry
+            .flags
+            .contains(Flags::UNPARSED.with(Flags::MASKED))
+    );
+    let text = String::from_utf8(stored.parts[2].bytes().unwrap().to_vec()).unwrap();
+    assert!(
+        !text.contains("hunter2") && !text.contains("411111111111"),
+        "{text}"
+    );
+    assert!(text.contains("not JSON \\\\xff"), "{text}");
+    let masked = log.reader().entry(Index(3)).unwrap();
+    assert!(masked.entry.flags.contains(Flags::DOOR_MASKED));
+    let text = String::from_utf8(masked.parts[2].bytes().unwrap().to_vec()).unwrap();
+    assert!(
+        !text.contains("4111 1111") && text.contains("1111"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_copy_taken_under_load_is_recovered_with_all_that_was_acknowledged() {
+    let root = tempfile::tempdir().unwrap();
+    create_log(&paths(root.path())).unwrap();
+    let log = open(root.path());
+    let mut door = log.door();
+    let source = register(&mut door);
+    for n in 0..20u64 {
+        let messages = (1..=30)
+            .map(|k| message(30 * n + k, 5, "SELECT 1"))
+            .collect();
+        door.append(batch(&source, messages)).unwrap();
+    }
+    let copy = tempfile::tempdir().unwrap();
+    // As a kill -9 would leave it: grown files, an unfinished segment.
+    copy_tree(root.path(), copy.path());
+    log.close().unwrap();
+    let (log, recovered) = Log::open(&paths(copy.path()), &options()).unwrap();
+    assert!(recovered.unclean);
+    assert_eq!((recovered.size, recovered.bytes_dropped), (602, 0));
+    assert_eq!(
+        log.reader().entry(Index(601)).unwrap().entry.sequence,
+        Sequence(600)
+    );
+    let mut door = log.door();
+    let again = door
+        .append(batch(&source, vec![message(600, 5, "SELECT 1")]))
+        .unwrap();
+    assert_eq!(again.outcomes, [Outcome::Repeat]);
+    let next = door
+        .append(batch(&source, vec![message(601, 5, "SELECT 1")]))
+        .unwrap();
+    assert_eq!(next.outcomes, [Outcome::Appended(Index(603))]);
+    log.close().unwrap();
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let target = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            copy_tree(&file.path(), &target);
+        } else {
+            std::fs::copy(file.path(), &target).unwrap();
+        }
+    }
+    let mode = std::fs::metadata(from).unwrap().permissions();
+    std::fs::set_permissions(to, mode).unwrap();
+}
+
+#[test]
+fn segments_rotate_and_old_repeats_are_found_in_them() {
+    let root = tempfile::tempdir().unwrap();
+    create_log(&paths(root.path())).unwrap();
+    let small = LogOptions {
+        segment_entries_max: 3000,
+        ..options()
+    };
+    let log = Log::open(&paths(root.path()), &small).unwrap().0;
+    let mut door = log.door();
+    let source = register(&mut door);
+    for n in 0..12u64 {
+        let messages = (1..=1000)
+            .map(|k| message(1000 * n + k, 5, "SELECT 1"))
+            .collect();
+        door.append(batch(&source, messages)).unwrap();
+    }
+    let old = door
+        .append(batch(&source, vec![message(2500, 5, "SELECT 1")]))
+        .unwrap();
+    assert_eq!(old.outcomes, [Outcome::Repeat]);
+    let other = door
+        .append(batch(&source, vec![message(2500, 5, "SELECT 2")]))
+        .unwrap();
+    assert_eq!(other.outcomes, [Outcome::Conflict(Index(12_002))]);
+    let names = std::fs::read_dir(paths(root.path()).folder()).unwrap();
+    let entries = names.filter(|file| {
+        file.as_ref()
+            .unwrap()
+            .file_name()
+            .to_str()
+            .unwrap()
+            .ends_with(".entries")
+    });
+    assert_eq!(entries.count(), 6);
+    let (checkpoint, _) = log.reader().published().unwrap();
+    log.close().unwrap();
+    let offline = Reader::open(&paths(root.path())).unwrap();
+    let mut seen = 0;
+    offline
+        .scan(Index(0), offline.size(), &mut |stored| {
+            assert_eq!(stored.index, Index(seen));
+            seen += 1;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(seen, 12_003);
+    assert!(checkpoint.size.0 <= seen);
+    let before = all_hashes(root.path());
+    let rebuilt = rebuild(&paths(root.path()), &mut |_| ()).unwrap();
+    assert_eq!(rebuilt.entries, 12_003);
+    assert_eq!(all_hashes(root.path()), before);
+}
+
+fn all_hashes(root: &Path) -> Vec<(String, Vec<u8>)> {
+    let folder = paths(root).folder().join("hashes");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| {
+            let file = file.unwrap();
+            let name = file.file_name().to_str().unwrap().to_owned();
+            (name, std::fs::read(file.path()).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_second_writer_is_refused_while_the_first_lives() {
+    let root = tempfile::tempdir().unwrap();
+    create_log(&paths(root.path())).unwrap();
+    let log = open(root.path());
+    let second = Log::open(&paths(root.path()), &options());
+    assert!(matches!(second, Err(OpenError::Held { .. })));
+    log.close().unwrap();
+    open(root.path()).close().unwrap();
+}
+
+/// A clock that reads from two numbers of seconds.
+fn fake(
+    wall: &std::sync::Arc<std::sync::atomic::AtomicI64>,
+    boot: &std::sync::Arc<std::sync::atomic::AtomicI64>,
+) -> Clock {
+    let (wall, boot) = (wall.clone(), boot.clone());
+    let read = |n: &std::sync::atomic::AtomicI64| {
+        Nanos(n.load(std::sync::atomic::Ordering::SeqCst) * 1_000_000_000)
+    };
+    Box::new(move || Reading {
+        wall: read(&wall),
+        boot: read(&boot),
+    })
+}
+
+#[test]
+fn a_clock_that_jumps_forward_stops_the_log_until_it_is_accepted() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+    let root = tempfile::tempdir().unwrap();
+    create_log(&paths(root.path())).unwrap();
+    let start = crate::clock::system()().wall.0 / 1_000_000_000 + 1;
+    let (wall, boot) = (Arc::new(AtomicI64::new(start)), Arc::new(AtomicI64::new(0)));
+    let opened = |accept_clock| {
+        let options = LogOptions {
+            accept_clock,
+            ..options()
+        };
+        Log::open_with_clock(&paths(root.path()), &options, fake(&wall, &boot))
+    };
+    let log = opened(false).unwrap().0;
+    let mut door = log.door();
+    let source = register(&mut door);
+    wall.fetch_add(60, Ordering::SeqCst);
+    door.append(batch(&source, vec![message(1, 5, "SELECT 1")]))
+        .unwrap();
+    wall.fetch_sub(3600, Ordering::SeqCst);
+    door.append(batch(&source, vec![message(2, 5, "SELECT 1")]))
+        .unwrap();
+    assert_eq!(
+        kinds(&log.reader()),
+        ["opened", "source", "clock", "event", "clock", "event"]
+    );
+    let times: Vec<_> = (2..6)
+        .map(|n| log.reader().entry(Index(n)).unwrap().entry.ledger_time)
+        .collect();
+    assert!(times.is_sorted(), "{times:?}");
+    wall.fetch_add(86_400, Ordering::SeqCst);
+    let stopped = door.append(batch(&source, vec![message(3, 5, "SELECT 1")]));
+    assert!(
+        matches!(stopped, Err(DoorError::Stopped { .. })),
+        "{stopped:?}"
+    );
+    assert!(log.close().is_err());
+    assert!(matches!(opened(false), Err(OpenError::ClockStopped { .. })));
+    let log = opened(true).unwrap().0;
+    door = log.door();
+    door.append(batch(&source, vec![message(3, 5, "SELECT 1")]))
+        .unwrap();
+    log.close().unwrap();
+    opened(false).unwrap().0.close().unwrap();
+    wall.fetch_sub(86_400, Ordering::SeqCst);
+    assert!(matches!(opened(false), Err(OpenError::ClockBehind { .. })));
+    opened(true).unwrap().0.close().unwrap();
+}
+
+#[test]
+fn an_idle_log_ticks_and_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    create_log(&paths(root.path())).unwrap();
+    let options = LogOptions {
+        tick_after: Duration::from_millis(30),
+        ..options()
+    };
+    let log = Log::open(&paths(root.path()), &options).unwrap().0;
+    let reader = log.reader();
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        seen.extend(
+            reader
+                .next(Index(seen.len() as u64), 10, Duration::from_secs(10))
+                .unwrap(),
+        );
+    }
+    log.close().unwrap();
+    assert!(
+        seen[1..]
+            .iter()
+            .all(|stored| stored.entry.kind == Kind::TICK)
+    );
+    let times: Vec<_> = seen[1..]
+        .iter()
+        .map(|stored| stored.entry.ledger_time.0)
+        .collect();
+    assert!(
+        times.windows(2).all(|pair| pair[1] - pair[0] >= 30_000_000),
+        "{times:?}"
+    );
+}

@@ -1,0 +1,282 @@
+//! The sequencer's work on one message: MAC, rule, repeat or conflict, and the entry that results.
+//!
+//! Not here: batches and replies ([`crate::sequencer`]).
+
+use collectors_formats::mask::Dialect;
+
+use super::{
+    Arrival, Conflict, ConflictReason, DoorError, Entry, Epoch, EpochOpened, EventHead, Facts,
+    Flags, Forged, Gap, Hash, Heartbeat, Index, JsonText, Kind, MESSAGE_LABEL, Message, Nanos,
+    Outcome, Place, SENDER_FLAGS, Sequencer, ShortMac, SourceState, Stream, Turn, WriteError,
+    find_message, rule,
+};
+
+impl Sequencer {
+    /// Places one message. `Err` inside is a refusal that nothing was appended for.
+    pub(super) fn message(
+        &mut self,
+        turn: &mut Turn,
+        state: &mut SourceState,
+        message: &Message,
+    ) -> Result<Result<Outcome, DoorError>, WriteError> {
+        turn.bytes += message.value.len();
+        let mac = match self.keys.get(&state.id) {
+            None => Hash::sha256(&message.value).0,
+            Some(key) => {
+                let expected = key.hmac(MESSAGE_LABEL, &[&message.mac_input()]);
+                if !same(&expected, &message.mac) {
+                    return self.forged(turn, state, message).map(Ok);
+                }
+                expected
+            }
+        };
+        if rule::is_new_epoch(state, message.epoch) {
+            self.new_epoch(turn, state, message)?;
+        }
+        let arrival = Arrival {
+            stream: message.stream,
+            epoch: message.epoch,
+            sequence: message.sequence,
+            mac: ShortMac::of(&mac),
+            prev: ShortMac::of(&message.prev),
+        };
+        let place = match rule::place(state, &arrival) {
+            Ok(place) => place,
+            Err(rule::GapsFull) => {
+                return Ok(Err(DoorError::SourceStopped {
+                    name: state.name.clone(),
+                    sequence: message.sequence.0,
+                }));
+            }
+        };
+        let outcome = match place {
+            Place::Next => self.placed(turn, state, message, &arrival, Flags::NONE)?,
+            Place::Ahead(gap) => {
+                self.gap(turn, state, &gap, false)?;
+                self.placed(turn, state, message, &arrival, Flags::NONE)?
+            }
+            Place::Late { closed } => {
+                let outcome = self.placed(turn, state, message, &arrival, Flags::LATE)?;
+                if let Some(gap) = closed {
+                    self.gap(turn, state, &gap, true)?;
+                }
+                outcome
+            }
+            Place::Taken => self.repeat_or_conflict(turn, state, message, &arrival)?,
+            Place::WrongPrevious => {
+                let reason = ConflictReason::WrongPrevious;
+                self.conflict(turn, state, message, &arrival, reason, None)?
+            }
+            Place::OldEpoch => self.repeat_or_conflict(turn, state, message, &arrival)?,
+        };
+        Ok(Ok(outcome))
+    }
+
+    fn placed(
+        &mut self,
+        turn: &mut Turn,
+        state: &SourceState,
+        message: &Message,
+        arrival: &Arrival,
+        flags: Flags,
+    ) -> Result<Outcome, WriteError> {
+        let index = turn.batch.next();
+        let kind = match message.stream {
+            Stream::Record => Kind::EVENT,
+            Stream::Heartbeat => Kind::HEARTBEAT,
+            Stream::Snapshot => Kind::SNAPSHOT,
+        };
+        let (head, found) = self.read(message, turn.now);
+        let sent = if message.flags.contains(SENDER_FLAGS) {
+            SENDER_FLAGS
+        } else {
+            Flags::NONE
+        };
+        let flags = flags.with(found).with(sent);
+        let entry = entry_of(kind, flags, &head, state, message, turn.now);
+        let parts = self.preparer.parts();
+        turn.batch
+            .push(entry, arrival.mac, parts, &mut self.random)?;
+        let (stream, epoch, sequence) = (arrival.stream, arrival.epoch, arrival.sequence);
+        self.recent
+            .put(state.id, stream, epoch, sequence, arrival.mac);
+        turn.batch.counters.appended += 1;
+        if flags.contains(Flags::LATE) {
+            turn.batch.counters.late += 1;
+            return Ok(Outcome::Late(index));
+        }
+        Ok(Outcome::Appended(index))
+    }
+
+    /// Reads a message's value; what is no event becomes one that keeps its masked bytes.
+    fn read(&mut self, message: &Message, now: Nanos) -> (EventHead, Flags) {
+        // The one dialect of this version; a source's platform will choose.
+        let dialect = Dialect::default();
+        let read = match message.stream {
+            Stream::Heartbeat => Heartbeat::parse(&message.value)
+                .ok()
+                .map(|facts| self.preparer.facts(&facts.to_json(), facts.at)),
+            Stream::Record | Stream::Snapshot => self.preparer.event(&message.value, dialect).ok(),
+        };
+        read.unwrap_or_else(|| self.preparer.unparsed(&message.value, dialect, now))
+    }
+
+    /// A number that was taken, or an epoch that is over: the kept MAC decides.
+    fn repeat_or_conflict(
+        &mut self,
+        turn: &mut Turn,
+        state: &SourceState,
+        message: &Message,
+        arrival: &Arrival,
+    ) -> Result<Outcome, WriteError> {
+        let (stream, epoch, sequence) = (arrival.stream, arrival.epoch, arrival.sequence);
+        let recent = self.recent.get(state.id, stream, epoch, sequence);
+        let kept = match recent {
+            Some(mac) => Some((None, mac)),
+            None => find_message(&self.folder, state.id, stream, epoch, sequence)?
+                .map(|(index, mac)| (Some(index), mac)),
+        };
+        match kept {
+            Some((_, mac)) if mac == arrival.mac => {
+                turn.batch.counters.repeats += 1;
+                Ok(Outcome::Repeat)
+            }
+            kept => {
+                let other = kept.and_then(|(index, _)| index);
+                let reason = if epoch < state.epoch {
+                    ConflictReason::OldEpoch
+                } else {
+                    ConflictReason::SameNumberOtherContent
+                };
+                self.conflict(turn, state, message, arrival, reason, other)
+            }
+        }
+    }
+
+    fn conflict(
+        &mut self,
+        turn: &mut Turn,
+        state: &SourceState,
+        message: &Message,
+        arrival: &Arrival,
+        reason: ConflictReason,
+        other: Option<Index>,
+    ) -> Result<Outcome, WriteError> {
+        let (head, flags) = self.read(message, turn.now);
+        let [facts, who, text] = self.preparer.parts();
+        let wrapped = Conflict {
+            reason,
+            stream: message.stream,
+            epoch: message.epoch,
+            sequence: message.sequence,
+            other,
+            event: facts.and_then(JsonText::new),
+        };
+        let index = turn.batch.next();
+        let entry = entry_of(Kind::CONFLICT, flags, &head, state, message, turn.now);
+        let facts = wrapped.to_json();
+        let parts = [Some(facts.as_slice()), who, text];
+        turn.batch
+            .push(entry, arrival.mac, parts, &mut self.random)?;
+        turn.batch.counters.conflicts += 1;
+        Ok(Outcome::Conflict(index))
+    }
+
+    fn forged(
+        &mut self,
+        turn: &mut Turn,
+        state: &SourceState,
+        message: &Message,
+    ) -> Result<Outcome, WriteError> {
+        let (head, flags) = self.read(message, turn.now);
+        let [facts, who, text] = self.preparer.parts();
+        let wrapped = Forged {
+            stream: message.stream,
+            epoch: message.epoch,
+            sequence: message.sequence,
+            event: facts.and_then(JsonText::new),
+        };
+        let index = turn.batch.next();
+        let entry = entry_of(Kind::FORGED, flags, &head, state, message, turn.now);
+        let facts = wrapped.to_json();
+        let parts = [Some(facts.as_slice()), who, text];
+        turn.batch
+            .push(entry, ShortMac::of(&message.mac), parts, &mut self.random)?;
+        turn.batch.counters.forged += 1;
+        Ok(Outcome::Forged(index))
+    }
+
+    fn gap(
+        &mut self,
+        turn: &mut Turn,
+        state: &SourceState,
+        gap: &Gap,
+        closed: bool,
+    ) -> Result<(), WriteError> {
+        let facts = ledger_event::facts::Gap {
+            source: state.id,
+            stream: gap.stream,
+            epoch: state.epoch,
+            from: gap.from,
+            to: gap.to,
+            closed,
+        };
+        self.own_entry(turn, Kind::GAP, &facts.to_json())
+    }
+
+    /// A source began a new life; its first life needs no entry of its own.
+    fn new_epoch(
+        &mut self,
+        turn: &mut Turn,
+        state: &mut SourceState,
+        message: &Message,
+    ) -> Result<(), WriteError> {
+        if state.epoch != Epoch(0) {
+            let mark = state.marks.first().copied().unwrap_or_default();
+            let facts = EpochOpened {
+                source: state.id,
+                epoch: message.epoch,
+                previous: Some(state.epoch),
+                acknowledged: None,
+                state_lost: false,
+                held: Some(mark.sequence),
+                open_gaps: Some(state.gaps.len() as u64),
+            };
+            self.own_entry(turn, Kind::EPOCH, &facts.to_json())?;
+        }
+        rule::open_epoch(state, message.epoch);
+        Ok(())
+    }
+}
+
+fn entry_of(
+    kind: Kind,
+    flags: Flags,
+    head: &EventHead,
+    state: &SourceState,
+    message: &Message,
+    now: Nanos,
+) -> Entry {
+    Entry {
+        kind,
+        flags,
+        class_uid: head.class_uid,
+        activity: head.activity,
+        status: head.status,
+        severity: head.severity,
+        source: state.id,
+        epoch: message.epoch,
+        sequence: message.sequence,
+        event_time: head.time,
+        ledger_time: now,
+        commitment: Hash::ZERO,
+    }
+}
+
+/// Compares without leaving early, so that time tells nothing about a MAC.
+fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    left.iter()
+        .zip(right)
+        .fold(0, |differs, (l, r)| differs | (l ^ r))
+        == 0
+}

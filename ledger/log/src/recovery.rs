@@ -1,0 +1,428 @@
+//! What opening a log does before anything is written: find the end of what is durable, drop a
+//! torn tail that nobody was promised, derive the arrays again, and meet the last signed root.
+//!
+//! A damaged last frame with nothing good behind it is a torn tail. A damaged frame with a good one
+//! behind it is corruption: the log does not open.
+//!
+//! Not here: checking all segments from the first byte (ledger/verify), clocks ([`crate::clock`]).
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ledger_core::bytes::FormatError;
+use ledger_core::frame::{Frame, FrameHeader};
+use ledger_core::layout::{HASHES, LogFile, entries_name, parse_name, payloads_name};
+use ledger_core::payload::PayloadHeader;
+use ledger_core::proof::root_from_nodes;
+use ledger_core::segment::SegmentHeader;
+use ledger_core::{Checkpoint, Entry, Index, Origin, RightEdge, TreeSize, leaf_hash};
+
+use crate::arrays::{ArrayReader, ArrayWriter, cut_arrays, sync_arrays};
+use crate::error::{OpenError, ReadError};
+use crate::files::{remove_if_there, sync_folder};
+use crate::frames::{EntriesFile, Next, list_segments, stream_of};
+use crate::paths::LogPaths;
+use crate::recent::Recent;
+use crate::shared::Durable;
+use crate::writer::Segment;
+
+/// A log ready to be written.
+pub(crate) struct Recovery {
+    pub(crate) durable: Durable,
+    pub(crate) arrays: ArrayWriter,
+    pub(crate) segment: Option<Segment>,
+    pub(crate) recent: Recent,
+    /// Set if the log was not closed as it should.
+    pub(crate) unclean: Option<Unclean>,
+}
+
+/// What an interruption left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unclean {
+    pub(crate) bytes_dropped: u64,
+    pub(crate) payload_bytes_dropped: u64,
+    pub(crate) rederived_from: Index,
+}
+
+/// The last segment, walked to its last good frame.
+struct Tail {
+    durable: Durable,
+    recent: Recent,
+    /// The size after the last good frame; the tree itself is derived later.
+    size: TreeSize,
+    arrays_durable: TreeSize,
+    entries_end: u64,
+    payloads_end: u64,
+    finished: bool,
+}
+
+/// Recovers the log in `paths`, whose last signed checkpoint is `signed`.
+pub(crate) fn recover(paths: &LogPaths, signed: &Checkpoint) -> Result<Recovery, OpenError> {
+    let folder = paths.folder();
+    drop_unborn_segment(&folder)?;
+    let segments = list_segments(&folder)?;
+    let Some(last) = segments.last().copied() else {
+        return empty(paths, signed);
+    };
+    let headers = check_headers(&folder, &segments, paths.origin())?;
+    let tail = walk_tail(&folder, last, headers)?;
+    if signed.size > tail.size {
+        return Err(OpenError::ShorterThanSigned {
+            signed: signed.size,
+            size: tail.size,
+        });
+    }
+    let arrays = derive_arrays(&folder, &segments, &tail, signed)?;
+    let (segment, dropped) = reopen(&folder, last, &tail)?;
+    let unclean = (!tail.finished).then_some(Unclean {
+        rederived_from: Index(tail.arrays_durable.0),
+        ..dropped
+    });
+    let mut durable = tail.durable;
+    durable.edge = arrays.edge().clone();
+    Ok(Recovery {
+        durable,
+        arrays,
+        segment,
+        recent: tail.recent,
+        unclean,
+    })
+}
+
+/// A log whose first entry was never made durable.
+fn empty(paths: &LogPaths, signed: &Checkpoint) -> Result<Recovery, OpenError> {
+    if signed.size.0 > 0 {
+        return Err(OpenError::ShorterThanSigned {
+            signed: signed.size,
+            size: TreeSize(0),
+        });
+    }
+    let hashes = paths.file(HASHES);
+    cut_arrays(&hashes, TreeSize(0))?;
+    Ok(Recovery {
+        durable: Durable::default(),
+        arrays: ArrayWriter::new(hashes, RightEdge::new()),
+        segment: None,
+        recent: Recent::default(),
+        unclean: None,
+    })
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |error| OpenError::Io { doing, path, error }
+}
+
+/// Removes files of a segment whose birth was interrupted: payloads without entries, or entries
+/// without a good header and without any good frame.
+fn drop_unborn_segment(folder: &Path) -> Result<(), OpenError> {
+    let segments = list_segments(folder)?;
+    if let Some(last) = segments.last() {
+        let entries = EntriesFile::open(folder, *last)?;
+        let unborn = match entries.header() {
+            Err(ReadError::Damaged {
+                error: FormatError::Version { .. },
+                ..
+            })
+            | Ok(_) => false,
+            Err(ReadError::Damaged { .. }) => entries.good_frame_after(0)?.is_none(),
+            Err(other) => return Err(other.into()),
+        };
+        // The very first segment holds entry 0, whose size is signed: the caller sees it missing.
+        if unborn {
+            remove_if_there(&folder.join(entries_name(*last)))?;
+        }
+    }
+    let segments = list_segments(folder)?;
+    let mut removed = false;
+    for file in std::fs::read_dir(folder).map_err(failed("list", folder))? {
+        let name = file.map_err(failed("list", folder))?.file_name();
+        if let Some(LogFile::Payloads(first, _)) = name.to_str().and_then(parse_name) {
+            let orphan = segments.binary_search(&first).is_err();
+            // Payloads below a known segment are evidence of a removed entries file: left alone.
+            if orphan && segments.last().is_none_or(|last| first > *last) {
+                removed |= remove_if_there(&folder.join(payloads_name(first, 0)))?;
+            }
+        }
+    }
+    if removed {
+        sync_folder(folder)?;
+    }
+    Ok(())
+}
+
+/// Reads every segment's header: each belongs to this log and begins where the one before ended.
+/// Gives the last one and where its frames begin.
+fn check_headers(
+    folder: &Path,
+    segments: &[Index],
+    origin: &Origin,
+) -> Result<(SegmentHeader, u64), OpenError> {
+    let mut last = None;
+    let mut expected = Index(0);
+    for (number, first) in segments.iter().enumerate() {
+        let entries = EntriesFile::open(folder, *first)?;
+        let (header, at) = entries.header()?;
+        if header.origin != *origin {
+            return Err(OpenError::OtherOrigin {
+                path: entries.path().to_owned(),
+                found: header.origin.to_string(),
+                expected: origin.to_string(),
+            });
+        }
+        if header.first() != *first || *first != expected {
+            let path = entries.path().to_owned();
+            return Err(OpenError::SegmentMissing { path, expected });
+        }
+        if number + 1 < segments.len() {
+            expected = finished_size(&entries)?;
+        }
+        last = Some((header, at));
+    }
+    last.ok_or_else(|| OpenError::SegmentMissing {
+        path: folder.to_owned(),
+        expected,
+    })
+}
+
+/// The size after a finished segment, from the frame at its end.
+fn finished_size(entries: &EntriesFile) -> Result<Index, OpenError> {
+    let len = entries.len()?;
+    let at = len.saturating_sub(FINISH_LEN);
+    match entries.next(at)? {
+        Next::Frame(header) if header.finished => Ok(Index(header.size_after().0)),
+        Next::Frame(_) | Next::End | Next::Damaged(_) => {
+            let error = FormatError::Magic {
+                what: "the frame that finishes a segment",
+            };
+            Err(entries.damaged(at, error).into())
+        }
+    }
+}
+
+/// A frame without entries: header and two empty tables.
+const FINISH_LEN: u64 = FrameHeader::LEN as u64 + 8;
+
+fn walk_tail(
+    folder: &Path,
+    first: Index,
+    (header, start): (SegmentHeader, u64),
+) -> Result<Tail, OpenError> {
+    let entries = EntriesFile::open(folder, first)?;
+    let mut tail = Tail {
+        size: header.edge.size(),
+        arrays_durable: header.arrays_durable,
+        entries_end: start,
+        payloads_end: PayloadHeader::LEN as u64,
+        finished: false,
+        recent: Recent::default(),
+        durable: Durable {
+            edge: header.edge,
+            ledger_time: header.ledger_time,
+            sources: header
+                .sources
+                .into_iter()
+                .map(|state| (state.id, state))
+                .collect(),
+            positions: header
+                .positions
+                .into_iter()
+                .map(|p| (p.key.clone(), p))
+                .collect(),
+            ..Durable::default()
+        },
+    };
+    loop {
+        let at = tail.entries_end;
+        let damaged = match entries.next(at)? {
+            Next::End => return Ok(tail),
+            Next::Damaged(error) => error,
+            Next::Frame(header) => match entries.body(at, &header) {
+                Ok(body) => match Frame::decode(header, &body) {
+                    Ok(frame) => {
+                        tail.take(&entries, at, &frame)?;
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                Err(error) => return Err(error.into()),
+            },
+        };
+        if let Some(good) = entries.good_frame_after(at)? {
+            return Err(OpenError::Corrupt {
+                path: entries.path().to_owned(),
+                at,
+                good,
+            });
+        }
+        if tail.finished {
+            return Err(entries.damaged(at, damaged).into());
+        }
+        return Ok(tail);
+    }
+}
+
+impl Tail {
+    fn take(&mut self, entries: &EntriesFile, at: u64, frame: &Frame<'_>) -> Result<(), OpenError> {
+        let header = &frame.header;
+        let follows = header.first.0 == self.size.0
+            && header.payload_start == self.payloads_end
+            && header.payload_end - header.payload_start == frame.payload_len()
+            && !self.finished;
+        if !follows {
+            let value = header.first.0;
+            let error = FormatError::Field {
+                what: "frame",
+                field: "place in its segment",
+                value,
+            };
+            return Err(entries.damaged(at, error).into());
+        }
+        for (bytes, mac) in frame.entry_bytes().zip(frame.macs()) {
+            let entry = Entry::decode(bytes).map_err(|error| entries.damaged(at, error))?;
+            self.durable.ledger_time = entry.ledger_time;
+            if let Some(stream) = stream_of(entry.kind) {
+                self.recent
+                    .put(entry.source, stream, entry.epoch, entry.sequence, mac);
+            }
+        }
+        for state in &frame.sources {
+            self.durable.sources.insert(state.id, state.clone());
+        }
+        for position in &frame.positions {
+            self.durable
+                .positions
+                .insert(position.key.clone(), position.clone());
+        }
+        self.size = header.size_after();
+        self.arrays_durable = header.arrays_durable;
+        self.payloads_end = header.payload_end;
+        self.entries_end = at + (FrameHeader::LEN as u64) + u64::from(header.body_len);
+        self.finished = header.finished;
+        Ok(())
+    }
+}
+
+/// Derives all hashes from the last durable one on, and meets the last signed root.
+fn derive_arrays(
+    folder: &Path,
+    segments: &[Index],
+    tail: &Tail,
+    signed: &Checkpoint,
+) -> Result<ArrayWriter, OpenError> {
+    let hashes = folder.join(HASHES);
+    let reader = ArrayReader::new(hashes.clone());
+    let from = tail.arrays_durable;
+    let mismatch = OpenError::RootMismatch { size: signed.size };
+    let edge = match reader.edge(from) {
+        Ok(edge) => edge,
+        Err(error) if ArrayReader::is_missing(&error) => return Err(mismatch),
+        Err(error) => return Err(error.into()),
+    };
+    let mut arrays = ArrayWriter::new(hashes.clone(), edge);
+    push_leaves(folder, segments, from, tail, &mut arrays)?;
+    arrays.flush()?;
+    let root = root_from_nodes(signed.size, &mut |level, number| reader.node(level, number))?;
+    let continues = tail.durable.edge.size() < from || {
+        let size = tail.durable.edge.size();
+        reader.edge(size)? == tail.durable.edge
+    };
+    if root != signed.root || !continues || arrays.edge().size() != tail.size {
+        return Err(mismatch);
+    }
+    cut_arrays(&hashes, tail.size)?;
+    sync_arrays(&hashes)?;
+    Ok(arrays)
+}
+
+/// Pushes the leaves from `from` to the end, a few thousand at a time.
+fn push_leaves(
+    folder: &Path,
+    segments: &[Index],
+    from: TreeSize,
+    tail: &Tail,
+    arrays: &mut ArrayWriter,
+) -> Result<(), OpenError> {
+    // The segment that holds the leaf, and all behind it.
+    let start = segments
+        .partition_point(|first| first.0 <= from.0)
+        .saturating_sub(1);
+    for first in segments.get(start..).unwrap_or_default() {
+        let entries = EntriesFile::open(folder, *first)?;
+        let (_, mut at) = entries.header()?;
+        while let Next::Frame(header) = entries.next(at)? {
+            let next = at + FrameHeader::LEN as u64 + u64::from(header.body_len);
+            if header.size_after() > from && header.size_after() <= tail.size {
+                let body = entries.body(at, &header)?;
+                let frame =
+                    Frame::decode(header, &body).map_err(|error| entries.damaged(at, error))?;
+                let skip = usize::try_from(from.0.saturating_sub(header.first.0)).unwrap_or(0);
+                frame
+                    .entry_bytes()
+                    .skip(skip)
+                    .for_each(|entry| arrays.push(leaf_hash(entry)));
+                arrays.flush()?;
+            }
+            at = next;
+            if header.size_after() >= tail.size {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Cuts what is no good off the last segment and goes on with it, unless it is finished.
+fn reopen(
+    folder: &Path,
+    first: Index,
+    tail: &Tail,
+) -> Result<(Option<Segment>, Unclean), OpenError> {
+    let payloads = folder.join(payloads_name(first, 0));
+    let found = std::fs::metadata(&payloads)
+        .map_err(failed("inspect", &payloads))?
+        .len();
+    if found < tail.payloads_end {
+        let needed = tail.payloads_end;
+        return Err(OpenError::PayloadsShort {
+            path: payloads,
+            found,
+            needed,
+        });
+    }
+    let entries = folder.join(entries_name(first));
+    let dropped = Unclean {
+        bytes_dropped: written_after(&entries, tail.entries_end)?,
+        payload_bytes_dropped: written_after(&payloads, tail.payloads_end)?,
+        rederived_from: Index(0),
+    };
+    let segment = Segment::reopen(folder, first, tail.entries_end, tail.payloads_end)?;
+    // Cutting a finished segment to its own length is what an interrupted finish left to do.
+    Ok(((!tail.finished).then_some(segment), dropped))
+}
+
+/// How many bytes were written from `at` on: up to the last that is not zero.
+fn written_after(path: &Path, at: u64) -> Result<u64, OpenError> {
+    use std::os::unix::fs::FileExt as _;
+    let file = std::fs::File::open(path).map_err(failed("open", path))?;
+    let mut window = vec![0u8; 1 << 20];
+    let (mut offset, mut written) = (at, 0);
+    loop {
+        let read = file
+            .read_at(&mut window, offset)
+            .map_err(failed("read", path))?;
+        if read == 0 {
+            return Ok(written);
+        }
+        let bytes = window.get(..read).unwrap_or_default();
+        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+            written = offset + last as u64 + 1 - at;
+        }
+        offset += read as u64;
+    }
+}
+
+/// Where the mark of a clock that stopped the log lies.
+pub(crate) fn clock_mark(paths: &LogPaths) -> PathBuf {
+    paths.root().join("state").join("clock-stopped")
+}

@@ -1,0 +1,347 @@
+//! The first thread: takes what has arrived, places every message by the rule, gives it an index
+//! and a ledger time, prepares its payload, and hands frames to the writer.
+//!
+//! Placing one message is the child module [`placing`].
+//!
+//! Not here: the rule itself ([`crate::rule`]), disk ([`crate::writer`]).
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use keys_secret::{Keystore, SecretKey32};
+use ledger_core::message::{MESSAGE_LABEL, Message};
+use ledger_core::state::{Gap, ShortMac, SourceState, Stream};
+use ledger_core::{Entry, Epoch, Flags, Hash, Index, Kind, Nanos, Sequence, SourceId};
+use ledger_event::facts::{
+    ClockReason, ClockStep, Conflict, ConflictReason, EpochOpened, Facts, Forged, Heartbeat,
+    SourceRegistered, Tick,
+};
+use ledger_event::{EventHead, JsonText};
+
+use crate::clock::{self, Clock};
+use crate::config::LogOptions;
+use crate::door::{Appended, Batch, DoorError, Outcome, Registration, Request, SourceSpec};
+use crate::error::WriteError;
+use crate::frames::{SENDER_FLAGS, find_message};
+use crate::log::{mark_clock, unmark_clock};
+use crate::prepare::{self, Preparer, Randomness};
+use crate::recent::Recent;
+use crate::rule::{self, Arrival, Place};
+use crate::shared::Shared;
+
+#[path = "placing.rs"]
+mod placing;
+
+/// A frame and who waits for it.
+pub(crate) struct Work {
+    pub(crate) batch: prepare::Batch,
+    pub(crate) replies: Vec<Reply>,
+}
+
+/// An answer that is true once its frame is durable.
+pub(crate) enum Reply {
+    Append(
+        Sender<Result<Appended, DoorError>>,
+        Result<Appended, DoorError>,
+    ),
+    Register(Sender<Registration>, SourceState),
+}
+
+/// All that the thread owns.
+pub(crate) struct Sequencer {
+    pub(crate) requests: Receiver<Request>,
+    pub(crate) writer: Sender<Work>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) options: LogOptions,
+    pub(crate) clock: Clock,
+    pub(crate) clock_rule: clock::Rule,
+    pub(crate) sources: BTreeMap<SourceId, SourceState>,
+    pub(crate) keys: HashMap<SourceId, SecretKey32>,
+    pub(crate) keystore: Keystore,
+    pub(crate) recent: Recent,
+    pub(crate) next: Index,
+    pub(crate) ledger_time: Nanos,
+    pub(crate) preparer: Preparer,
+    pub(crate) random: Randomness,
+    pub(crate) folder: PathBuf,
+    pub(crate) clock_mark: PathBuf,
+    pub(crate) first_word: Vec<FirstWord>,
+}
+
+/// An entry that opening the log demands before anything else.
+pub(crate) struct FirstWord {
+    pub(crate) kind: Kind,
+    pub(crate) facts: Vec<u8>,
+}
+
+/// What was said after the batch's own bounds: the frame under construction.
+struct Turn {
+    batch: prepare::Batch,
+    replies: Vec<Reply>,
+    touched: Vec<SourceId>,
+    now: Nanos,
+    bytes: usize,
+}
+
+impl Sequencer {
+    /// Runs until it is told to close or something stops the log.
+    pub(crate) fn run(mut self) {
+        if let Err(error) = self.turns() {
+            self.shared.stop(error.to_string());
+        }
+    }
+
+    fn turns(&mut self) -> Result<(), WriteError> {
+        if !self.first_word.is_empty() {
+            let mut turn = self.begin()?;
+            for word in std::mem::take(&mut self.first_word) {
+                self.own_entry(&mut turn, word.kind, &word.facts)?;
+            }
+            self.send(turn)?;
+            // An accepted clock is on its way to the disk: were it lost, nothing was stamped yet.
+            unmark_clock(&self.clock_mark)?;
+        }
+        loop {
+            let wait = self.until_tick();
+            let request = match self.requests.recv_timeout(wait) {
+                Ok(Request::Close) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(request) => Some(request),
+                Err(RecvTimeoutError::Timeout) => None,
+            };
+            if self.shared.stopped().is_some() {
+                return Ok(());
+            }
+            let mut turn = self.begin()?;
+            let closing = match request {
+                Some(request) => self.take_all(&mut turn, request)?,
+                None => {
+                    self.tick(&mut turn)?;
+                    false
+                }
+            };
+            self.send(turn)?;
+            if closing {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes `request` and whatever else waits, within the bounds of a frame.
+    fn take_all(&mut self, turn: &mut Turn, request: Request) -> Result<bool, WriteError> {
+        let mut next = Some(request);
+        while let Some(request) = next {
+            match request {
+                Request::Close => return Ok(true),
+                Request::Append { batch, reply } => {
+                    let answer = self.append(turn, batch)?;
+                    turn.replies.push(Reply::Append(reply, answer));
+                }
+                Request::Register { spec, keyed, reply } => {
+                    match self.register(turn, spec, keyed)? {
+                        Ok(state) => turn.replies.push(Reply::Register(reply, state)),
+                        // Nothing to make durable: whoever asked may have gone, which is fine.
+                        Err(error) => drop(reply.send(Err(error))),
+                    }
+                }
+            }
+            let full = turn.batch.len() >= self.options.batch_entries_max
+                || turn.bytes >= self.options.batch_bytes_max;
+            next = if full {
+                None
+            } else {
+                self.requests.try_recv().ok()
+            };
+        }
+        Ok(false)
+    }
+
+    fn begin(&mut self) -> Result<Turn, WriteError> {
+        let reading = (self.clock)();
+        let verdict = self.clock_rule.judge(reading);
+        let now = self.ledger_time.max(reading.wall);
+        let mut turn = Turn {
+            batch: prepare::Batch {
+                first: self.next,
+                ledger_time: self.ledger_time,
+                ..Default::default()
+            },
+            replies: Vec::new(),
+            touched: Vec::new(),
+            now,
+            bytes: 0,
+        };
+        match verdict {
+            clock::Verdict::Steady => {}
+            clock::Verdict::Stepped { old, new } => {
+                let facts = ClockStep {
+                    old,
+                    new,
+                    reason: ClockReason::Step,
+                }
+                .to_json();
+                self.own_entry(&mut turn, Kind::CLOCK, &facts)?;
+            }
+            clock::Verdict::Stopped { old, new } => {
+                mark_clock(&self.clock_mark, old, new)?;
+                return Err(WriteError::ClockStopped { old, new });
+            }
+        }
+        Ok(turn)
+    }
+
+    fn send(&mut self, mut turn: Turn) -> Result<(), WriteError> {
+        if turn.batch.len() == 0 && turn.replies.is_empty() && turn.batch.positions.is_empty() {
+            return Ok(());
+        }
+        turn.touched.sort_unstable();
+        turn.touched.dedup();
+        let states = turn
+            .touched
+            .iter()
+            .filter_map(|id| self.sources.get(id).cloned());
+        turn.batch.sources = states.collect();
+        self.next = turn.batch.next();
+        self.ledger_time = turn.batch.ledger_time;
+        let work = Work {
+            batch: turn.batch,
+            replies: turn.replies,
+        };
+        self.writer.send(work).map_err(|_| WriteError::ThreadGone)
+    }
+
+    /// How long until a tick is due.
+    fn until_tick(&self) -> Duration {
+        let wall = (self.clock)().wall;
+        let age = u64::try_from(wall.0.saturating_sub(self.ledger_time.0)).unwrap_or(0);
+        let left = self
+            .options
+            .tick_after
+            .saturating_sub(Duration::from_nanos(age));
+        // Not too long, so that a stop is noticed; not zero, so that nothing spins.
+        left.clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+
+    fn tick(&mut self, turn: &mut Turn) -> Result<(), WriteError> {
+        let age = turn.now.0.saturating_sub(self.ledger_time.0);
+        if u128::try_from(age).unwrap_or(0) < self.options.tick_after.as_nanos() {
+            return Ok(());
+        }
+        let size = ledger_core::TreeSize(turn.batch.next().0);
+        self.own_entry(turn, Kind::TICK, &Tick { size }.to_json())
+    }
+
+    /// Appends an entry of the log's own.
+    fn own_entry(&mut self, turn: &mut Turn, kind: Kind, facts: &[u8]) -> Result<(), WriteError> {
+        let entry = Entry {
+            kind,
+            flags: Flags::NONE,
+            class_uid: 0,
+            activity: 0,
+            status: 0,
+            severity: 0,
+            source: SourceId::LOG,
+            epoch: Epoch(0),
+            sequence: Sequence(0),
+            event_time: turn.now,
+            ledger_time: turn.now,
+            commitment: Hash::ZERO,
+        };
+        let parts = [Some(facts), None, None];
+        turn.batch
+            .push(entry, ShortMac::ZERO, parts, &mut self.random)?;
+        turn.batch.counters.appended += 1;
+        Ok(())
+    }
+
+    fn register(
+        &mut self,
+        turn: &mut Turn,
+        spec: SourceSpec,
+        keyed: bool,
+    ) -> Result<Registration, WriteError> {
+        let known = self.sources.values().find(|state| state.name == spec.name);
+        if let Some(state) = known {
+            if state.platform != spec.platform {
+                return Ok(Err(DoorError::OtherPlatform {
+                    name: spec.name,
+                    registered: state.platform.clone(),
+                    asked: spec.platform,
+                }));
+            }
+            return Ok(Ok(state.clone()));
+        }
+        let last = self.sources.keys().next_back().map_or(0, |id| id.0);
+        let id = SourceId(last + 1);
+        let mut key_fingerprint = None;
+        if keyed {
+            // The key is durable before the entry that says it exists; one that a crash left
+            // without its entry is used.
+            let made = self.keystore.create_source_key(id);
+            let key = match made.or_else(|_| self.keystore.source_key(id)) {
+                Ok(key) => key,
+                Err(error) => {
+                    return Ok(Err(DoorError::Key {
+                        reason: error.to_string(),
+                    }));
+                }
+            };
+            key_fingerprint = Some(Hash(key.hmac(b"custody key fingerprint v1", &[])).to_string());
+            self.keys.insert(id, key);
+        }
+        let state = SourceState {
+            id,
+            name: spec.name,
+            platform: spec.platform,
+            keyed,
+            epoch: Epoch(0),
+            marks: Default::default(),
+            gaps: Vec::new(),
+        };
+        let facts = SourceRegistered {
+            id,
+            name: state.name.clone(),
+            platform: state.platform.clone(),
+            key_fingerprint,
+            settings: Vec::new(),
+        };
+        self.own_entry(turn, Kind::SOURCE, &facts.to_json())?;
+        self.sources.insert(id, state.clone());
+        turn.touched.push(id);
+        Ok(Ok(state))
+    }
+
+    fn append(
+        &mut self,
+        turn: &mut Turn,
+        batch: Batch,
+    ) -> Result<Result<Appended, DoorError>, WriteError> {
+        let Some(mut state) = self.sources.get(&batch.source).cloned() else {
+            return Ok(Err(DoorError::UnknownSource {
+                source_id: batch.source,
+            }));
+        };
+        let mut outcomes = Vec::with_capacity(batch.messages.len());
+        let mut refused = None;
+        for message in &batch.messages {
+            match self.message(turn, &mut state, message)? {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        turn.touched.push(batch.source);
+        self.sources.insert(batch.source, state);
+        let size = ledger_core::TreeSize(turn.batch.next().0);
+        if let Some(error) = refused {
+            tracing::error!(source = batch.source.0, error = %error, "a source is stopped");
+            return Ok(Err(error));
+        }
+        turn.batch.positions.extend(batch.positions);
+        Ok(Ok(Appended { outcomes, size }))
+    }
+}

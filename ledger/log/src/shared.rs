@@ -1,0 +1,170 @@
+//! What the log's threads and its readers share: how far the log is durable and published, and why
+//! it stopped if it did.
+//!
+//! Not here: any file.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ledger_core::state::{Position, SourceState};
+use ledger_core::{Checkpoint, Nanos, RightEdge, SourceId, TreeSize};
+
+/// The log up to its last durable frame.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Durable {
+    pub(crate) edge: RightEdge,
+    pub(crate) ledger_time: Nanos,
+    pub(crate) sources: BTreeMap<SourceId, SourceState>,
+    pub(crate) positions: BTreeMap<String, Position>,
+    pub(crate) counters: Counters,
+}
+
+/// What happened at the door since the log was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) appended: u64,
+    pub(crate) late: u64,
+    pub(crate) repeats: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) forged: u64,
+    pub(crate) frames: u64,
+}
+
+impl Counters {
+    /// Adds what one frame did.
+    pub(crate) fn add(&mut self, frame: &Counters) {
+        self.appended += frame.appended;
+        self.late += frame.late;
+        self.repeats += frame.repeats;
+        self.conflicts += frame.conflicts;
+        self.forged += frame.forged;
+        self.frames += 1;
+    }
+}
+
+/// The newest published checkpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) note: Arc<Vec<u8>>,
+    pub(crate) at: Instant,
+}
+
+/// Everything the threads share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    durable: Mutex<Durable>,
+    durable_moved: Condvar,
+    published: Mutex<Published>,
+    published_moved: Condvar,
+    stopped: Mutex<Option<String>>,
+    arrays_durable: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(durable: Durable, published: Published, arrays: TreeSize) -> Shared {
+        Shared {
+            durable: Mutex::new(durable),
+            durable_moved: Condvar::new(),
+            published: Mutex::new(published),
+            published_moved: Condvar::new(),
+            stopped: Mutex::new(None),
+            arrays_durable: AtomicU64::new(arrays.0),
+        }
+    }
+
+    pub(crate) fn durable(&self) -> MutexGuard<'_, Durable> {
+        lock(&self.durable)
+    }
+
+    pub(crate) fn size(&self) -> TreeSize {
+        lock(&self.durable).edge.size()
+    }
+
+    /// Changes the durable state and wakes who waits for it.
+    pub(crate) fn set_durable(&self, change: impl FnOnce(&mut Durable)) {
+        change(&mut lock(&self.durable));
+        self.durable_moved.notify_all();
+    }
+
+    /// Waits until the log is longer than `size`, has stopped, or `wait` is over; gives the size.
+    pub(crate) fn wait_longer_than(&self, size: TreeSize, wait: Duration) -> TreeSize {
+        let guard = lock(&self.durable);
+        let waiting =
+            |durable: &mut Durable| durable.edge.size() <= size && self.stopped().is_none();
+        let result = self.durable_moved.wait_timeout_while(guard, wait, waiting);
+        result.unwrap_or_else(PoisonError::into_inner).0.edge.size()
+    }
+
+    /// Wakes who waits for durable entries without a change (at closing).
+    pub(crate) fn nudge(&self) {
+        drop(lock(&self.durable));
+        self.durable_moved.notify_all();
+    }
+
+    pub(crate) fn published(&self) -> Published {
+        lock(&self.published).clone()
+    }
+
+    pub(crate) fn set_published(&self, published: Published) {
+        *lock(&self.published) = published;
+        self.published_moved.notify_all();
+    }
+
+    /// Waits until a checkpoint covers `size`. `Err` is why the log stopped; `Ok` is the published
+    /// size, smaller than asked if `wait` is over.
+    pub(crate) fn wait_published(
+        &self,
+        size: TreeSize,
+        wait: Duration,
+    ) -> Result<TreeSize, String> {
+        let guard = lock(&self.published);
+        let waiting = |now: &mut Published| now.checkpoint.size < size && self.stopped().is_none();
+        let result = self
+            .published_moved
+            .wait_timeout_while(guard, wait, waiting);
+        let reached = result
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .checkpoint
+            .size;
+        match self.stopped() {
+            Some(reason) if reached < size => Err(reason),
+            _ => Ok(reached),
+        }
+    }
+
+    /// Stops the log: the first reason stays.
+    pub(crate) fn stop(&self, reason: String) {
+        {
+            let mut stopped = lock(&self.stopped);
+            if stopped.is_some() {
+                return;
+            }
+            tracing::error!(reason = %reason, "the log stopped");
+            *stopped = Some(reason);
+        }
+        // Locked in turn so that no waiter misses the news between its check and its wait.
+        self.nudge();
+        drop(lock(&self.published));
+        self.published_moved.notify_all();
+    }
+
+    pub(crate) fn stopped(&self) -> Option<String> {
+        lock(&self.stopped).clone()
+    }
+
+    pub(crate) fn arrays_durable(&self) -> TreeSize {
+        TreeSize(self.arrays_durable.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn raise_arrays_durable(&self, size: TreeSize) {
+        self.arrays_durable.fetch_max(size.0, Ordering::AcqRel);
+    }
+}
