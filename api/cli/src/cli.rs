@@ -40,6 +40,37 @@ pub struct Common {
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// From shipped audit records to a verified log; then tampered copies, refused
+    Demo(commands::demo::DemoArgs),
+    /// Create a log: keys, trust file, first entry, settings
+    Init(commands::init::InitArgs),
+    /// Hold the log and answer on its socket (and on a port if one is set)
+    Serve(commands::serve::ServeArgs),
+    /// Read audit files to their end and append what is new
+    Ingest(commands::ingest::IngestArgs),
+    /// Show the events of a file, one OCSF object a line; nothing is appended
+    Parse(commands::parse::ParseArgs),
+    /// Find entries: 'actor:alice op:grant since:7d'
+    Query(commands::query::QueryArgs),
+    /// Show one entry
+    Show(commands::show::ShowArgs),
+    /// Show entries as they come
+    Tail(commands::tail::TailArgs),
+    /// What the log holds, how far it is signed, what to do next
+    Status(commands::status::StatusArgs),
+    /// What is wrong with this installation, and what to do
+    Doctor(commands::doctor::DoctorArgs),
+    /// Write the proof of one entry, and its payload beside it
+    Proof(commands::proof::ProofArgs),
+    /// Write the log as static tlog-tiles
+    Tiles(commands::tiles::TilesArgs),
+    /// Check a log, or one entry, with nothing but files and a trust file
+    Verify(commands::verify::VerifyArgs),
+    /// Delete and rebuild everything that can be derived
+    Rebuild(commands::rebuild::RebuildArgs),
+    /// Public keys and fingerprints
+    #[command(subcommand)]
+    Keys(commands::keys::KeysCommand),
     /// Read or check the settings
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),

@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ledger_core::Origin;
+use api_http::{HttpConfig, HttpConfigError, HttpOptions};
+use ledger_log::config::OutOfBounds;
+use ledger_log::{LogConfig, LogOptions, LogPaths, PathError};
 use serde::{Deserialize, Serialize};
 
 mod place;
@@ -15,7 +17,7 @@ pub use place::{FILE_NAME, Place, load};
 pub use resolve::{ConfigError, Flag, Resolved, Source, resolve};
 
 /// Everything that can be set. Keys are written as in the file: `[log] checkpoint_every_ms = 20`.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The installation's folder; empty: the folder of the file.
@@ -27,51 +29,11 @@ pub struct Settings {
     /// The third part: which log of the tenant's series.
     pub label: String,
     /// The writer and the publisher.
-    pub log: LogSettings,
-    /// What is masked, and how much of it stays.
-    pub mask: MaskSettings,
-    /// The server.
-    pub http: HttpSettings,
+    pub log: LogConfig,
+    /// The server. It always has the Unix socket; a TCP port is opened only if one is set here.
+    pub http: HttpConfig,
     /// What the program says about itself.
     pub messages: MessageSettings,
-}
-
-/// `[log]`: the writer and the publisher.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogSettings {
-    /// Milliseconds between two checkpoints when there is something new: 20 to 60,000.
-    pub checkpoint_every_ms: u64,
-    /// Most entries that are made durable together: 1 to 100,000.
-    pub batch_entries_max: u64,
-    /// Most bytes of payloads that are made durable together: 1 MiB to 1 GiB.
-    pub batch_bytes_max: u64,
-    /// Longest that the first message of a batch waits for others, in milliseconds: 0 to 1,000.
-    pub batch_wait_ms: u64,
-    /// Entries of a segment: 256 to 2^22.
-    pub segment_entries_max: u64,
-    /// Bytes of payloads of a segment: 1 MiB to 4 GiB.
-    pub segment_payload_bytes_max: u64,
-}
-
-/// `[mask]`: card numbers are always masked.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MaskSettings {
-    /// Keep the first six digits of a card number beside the last four.
-    pub keep_first6: bool,
-}
-
-/// `[http]`: the server listens on a Unix socket; a TCP port is opened only if it is set here.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HttpSettings {
-    /// Address and port, such as `127.0.0.1:7410`; empty: none.
-    pub listen: String,
-    /// Serve the checkpoint and the hash tiles to everybody who reaches the port.
-    pub publish: bool,
-    /// Serve entry bundles to everybody as well. They hold no personal data.
-    pub entries_public: bool,
 }
 
 /// `[messages]`: what the program says about itself, on stderr.
@@ -84,15 +46,20 @@ pub struct MessageSettings {
     pub form: String,
 }
 
-impl Default for LogSettings {
-    fn default() -> LogSettings {
-        LogSettings {
-            checkpoint_every_ms: 1_000,
-            batch_entries_max: 10_000,
-            batch_bytes_max: 16 << 20,
-            batch_wait_ms: 2,
-            segment_entries_max: 1 << 22,
-            segment_payload_bytes_max: 4 << 30,
+impl Default for Settings {
+    fn default() -> Settings {
+        let http = HttpConfig {
+            listen: String::new(),
+            ..HttpConfig::default()
+        };
+        Settings {
+            dir: String::new(),
+            deployment: String::new(),
+            tenant: "main".to_owned(),
+            label: String::new(),
+            log: LogConfig::default(),
+            http,
+            messages: MessageSettings::default(),
         }
     }
 }
@@ -107,96 +74,95 @@ impl Default for MessageSettings {
 }
 
 /// Settings whose values are all legal.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// The installation's folder.
-    pub dir: PathBuf,
-    /// Whose log.
-    pub tenant: String,
-    /// Which log of the series.
-    pub label: String,
-    /// `<deployment>/<tenant>/<label>`.
-    pub origin: Origin,
-    /// The other settings, each within its bounds.
-    pub settings: Settings,
+    /// Where everything lies, and the log's origin.
+    pub paths: LogPaths,
+    /// The writer and the publisher.
+    pub log: LogOptions,
+    /// The server.
+    pub http: HttpOptions,
+    /// What the program says about itself.
+    pub messages: MessageSettings,
 }
 
 /// A value outside its bounds: which key, and what would be legal.
-pub(crate) type Illegal = (&'static str, String);
+pub(crate) type Illegal = (String, String);
 
 impl Config {
     /// Checks every value; `file_folder` is where the file lies.
     pub(crate) fn check(settings: Settings, file_folder: &Path) -> Result<Config, Vec<Illegal>> {
+        let Settings {
+            dir,
+            deployment,
+            tenant,
+            label,
+            log,
+            http,
+            messages,
+        } = settings;
         let mut illegal = Vec::new();
-        for (key, value) in [
-            ("deployment", &settings.deployment),
-            ("tenant", &settings.tenant),
-            ("label", &settings.label),
-        ] {
-            illegal.extend(check_name(value).err().map(|reason| (key, reason)));
-        }
-        let log = &settings.log;
-        for (key, value, least, most) in [
-            (
-                "log.checkpoint_every_ms",
-                log.checkpoint_every_ms,
-                20,
-                60_000,
-            ),
-            ("log.batch_entries_max", log.batch_entries_max, 1, 100_000),
-            ("log.batch_bytes_max", log.batch_bytes_max, 1 << 20, 1 << 30),
-            ("log.batch_wait_ms", log.batch_wait_ms, 0, 1_000),
-            (
-                "log.segment_entries_max",
-                log.segment_entries_max,
-                256,
-                1 << 22,
-            ),
-            (
-                "log.segment_payload_bytes_max",
-                log.segment_payload_bytes_max,
-                1 << 20,
-                4 << 30,
-            ),
-        ] {
-            if !(least..=most).contains(&value) {
-                illegal.push((key, format!("is {value}, give {least} to {most}")));
+        let root = folder(&dir, file_folder);
+        let paths = LogPaths::new(&root, &deployment, &tenant, &label);
+        for (key, value) in [("deployment", &deployment), ("label", &label)] {
+            if value.is_empty() {
+                let reason = "is not set: `custody init` writes it into custody.toml".to_owned();
+                illegal.push((key.to_owned(), reason));
             }
         }
-        let messages = &settings.messages;
+        if let (Err(error), true) = (&paths, illegal.is_empty()) {
+            let key = match error {
+                PathError::Name { what, .. } => *what,
+                PathError::Origin { .. } => "deployment",
+            };
+            illegal.push((key.to_owned(), format!("is not legal: {error}")));
+        }
+        let log = log.check();
+        if let Err(OutOfBounds {
+            key,
+            value,
+            low,
+            high,
+        }) = &log
+        {
+            let reason = format!("is {value}; it must be {low} to {high}");
+            illegal.push((format!("log.{key}"), reason));
+        }
         for (key, value, words) in [
             ("messages.level", &messages.level, LEVELS),
             ("messages.form", &messages.form, FORMS),
         ] {
             if !words.contains(&value.as_str()) {
-                illegal.push((
-                    key,
-                    format!("is {value:?}, give one of {}", words.join(", ")),
-                ));
+                let reason = format!("is {value:?}, give one of {}", words.join(", "));
+                illegal.push((key.to_owned(), reason));
             }
         }
-        let listen = &settings.http.listen;
-        if !listen.is_empty() && listen.parse::<std::net::SocketAddr>().is_err() {
-            let reason = format!("is {listen:?}, give an address and a port: \"127.0.0.1:7410\"");
-            illegal.push(("http.listen", reason));
+        let http = http.check();
+        if let Err(error) = &http {
+            illegal.push(illegal_http(error));
         }
-        let origin = origin_of(&settings.deployment, &settings.tenant, &settings.label);
-        match origin {
-            Some(origin) if illegal.is_empty() => Ok(Config {
-                dir: folder(&settings.dir, file_folder),
-                tenant: settings.tenant.clone(),
-                label: settings.label.clone(),
-                origin,
-                settings,
+        match (paths, log, http) {
+            (Ok(paths), Ok(log), Ok(http)) if illegal.is_empty() => Ok(Config {
+                paths,
+                log,
+                http,
+                messages,
             }),
-            Some(_) => Err(illegal),
-            None => {
-                let reason = "makes an origin that is too long: 255 bytes at most".to_owned();
-                illegal.push(("deployment", reason));
-                Err(illegal)
-            }
+            _ => Err(illegal),
         }
     }
+}
+
+/// The room's own words name the key first, as ours do.
+fn illegal_http(error: &HttpConfigError) -> Illegal {
+    let key = match error {
+        HttpConfigError::Listen { .. } => "http.listen".to_owned(),
+        HttpConfigError::EntriesWithoutTiles => "http.entries_public".to_owned(),
+        HttpConfigError::OutOfBounds { key, .. } => format!("http.{key}"),
+    };
+    let text = error.to_string();
+    let reason = text.strip_prefix(&format!("{key} ")).unwrap_or(&text);
+    (key, reason.to_owned())
 }
 
 /// A relative `dir` is meant from the file, so that a folder can be moved as a whole.
@@ -208,29 +174,6 @@ fn folder(dir: &str, file_folder: &Path) -> PathBuf {
     }
 }
 
-/// The origin of a log.
-pub fn origin_of(deployment: &str, tenant: &str, label: &str) -> Option<Origin> {
-    Origin::new(&format!("{deployment}/{tenant}/{label}")).ok()
-}
-
-/// Deployment, tenant and label are parts of a URL and of paths.
-///
-/// # Errors
-/// What a name may be.
-pub fn check_name(name: &str) -> Result<(), String> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if starts && name.len() <= NAME_MAX && name.chars().all(legal) {
-        return Ok(());
-    }
-    let shown: String = name.chars().take(NAME_MAX).collect();
-    Err(format!(
-        "is {shown:?}, give 1 to {NAME_MAX} of the characters a-z A-Z 0-9 . _ - that begin with a \
-         letter or digit"
-    ))
-}
-
-const NAME_MAX: usize = 63;
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 const FORMS: &[&str] = &["text", "json"];
 
@@ -251,8 +194,7 @@ mod tests {
     fn values_outside_their_bounds_are_named_with_the_legal_ones() {
         let good = named();
         let twin = Config::check(good.clone(), Path::new("d")).unwrap();
-        assert_eq!(twin.origin.as_str(), "db.example.org/main/2026");
-        assert_eq!(twin.dir, Path::new("d"));
+        assert_eq!(twin.paths.origin().as_str(), "db.example.org/main/2026");
         let refused = |change: &dyn Fn(&mut Settings), key: &str, word: &str| {
             let mut bad = good.clone();
             change(&mut bad);
@@ -264,19 +206,19 @@ mod tests {
         refused(
             &|s| s.log.checkpoint_every_ms = 19,
             "log.checkpoint_every_ms",
-            "20 to 60000",
+            "20 to",
         );
         refused(
             &|s| s.log.batch_entries_max = 0,
             "log.batch_entries_max",
             "1 to",
         );
-        refused(&|s| s.tenant = "..".to_owned(), "tenant", "letter or digit");
-        refused(&|s| s.label = String::new(), "label", "1 to 63");
+        refused(&|s| s.tenant = "..".to_owned(), "tenant", "letters");
+        refused(&|s| s.label = String::new(), "label", "not set");
         refused(
-            &|s| s.deployment = "a/b".to_owned(),
+            &|s| s.deployment = "a b".to_owned(),
             "deployment",
-            "characters",
+            "letters",
         );
         refused(
             &|s| s.http.listen = "7410".to_owned(),
@@ -298,7 +240,7 @@ mod tests {
                 ..named()
             };
             let config = Config::check(settings, Path::new("etc")).unwrap();
-            assert_eq!(config.dir, Path::new(expected));
+            assert_eq!(config.paths.root(), Path::new(expected));
         }
     }
 }

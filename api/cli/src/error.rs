@@ -7,10 +7,20 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use api_http::{FetchError, ReadsError, ServeError};
+use collectors_formats::SettingsError;
+use keys_public::TrustFileError;
+use keys_secret::KeystoreError;
+use ledger_log::{
+    CloseError, CreateError, DoorError, OpenError, PathError, ReadError, RebuildError,
+};
+use ledger_verify::VerifyError;
 use thiserror::Error;
 
 use crate::config::ConfigError;
 use crate::exit::Exit;
+use crate::position::PositionRefused;
+use crate::reading::FileRefused;
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -23,7 +33,7 @@ pub enum CommandError {
         /// How many others there are.
         more: usize,
     },
-    /// A value on the command line that only the command itself can judge.
+    /// Something on the command line that only the command itself can judge.
     #[error("{0}")]
     Usage(String),
     /// Stdout cannot be written.
@@ -40,6 +50,112 @@ pub enum CommandError {
         #[source]
         error: io::Error,
     },
+    /// An audit file cannot be read.
+    #[error(transparent)]
+    Audit(#[from] FileRefused),
+    /// A source does not go on in this file.
+    #[error(transparent)]
+    Position(#[from] PositionRefused),
+    /// Somebody else appends for the same source.
+    #[error(
+        "source {name} is being read by another process at the same time: nothing was lost; run it \
+         again when the other has ended"
+    )]
+    TakenByAnother {
+        /// The source.
+        name: String,
+    },
+    /// An unknown platform, or a setting that it does not have.
+    #[error(transparent)]
+    Format(#[from] SettingsError),
+    /// Deployment, tenant or label are not legal.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The log was not made.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Open(Box<OpenError>),
+    /// The log did not end well.
+    #[error(transparent)]
+    Close(#[from] CloseError),
+    /// The door did not take something.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// An answer could not be read from the log.
+    #[error(transparent)]
+    Reads(Box<ReadsError>),
+    /// The log's files cannot be read.
+    #[error(transparent)]
+    Read(Box<ReadError>),
+    /// Derived files were not rebuilt.
+    #[error(transparent)]
+    Rebuild(Box<RebuildError>),
+    /// A key cannot be used.
+    #[error(transparent)]
+    Keys(Box<KeystoreError>),
+    /// A trust file is refused.
+    #[error("{}: {error}", path.display())]
+    Trust {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: TrustFileError,
+    },
+    /// Nothing can be said about a log.
+    #[error(transparent)]
+    Verify(Box<VerifyError>),
+    /// A published log cannot be read from its URL.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The server did not start.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The log stopped while it was served.
+    #[error("the log stopped: {reason}; look at `custody doctor`, then start again")]
+    LogStopped {
+        /// Why.
+        reason: String,
+    },
+    /// A tile that the checkpoint implies is not there.
+    #[error("the log has no {tile}, though its checkpoint covers it: run `custody rebuild`")]
+    TileMissing {
+        /// Its path.
+        tile: String,
+    },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Random(getrandom::Error),
+    /// Signals cannot be waited for.
+    #[error("signals cannot be waited for: {0}")]
+    Signals(#[source] io::Error),
+    /// The demo met something that it must not meet.
+    #[error("the demo went wrong: {what}")]
+    Demo {
+        /// What.
+        what: String,
+    },
+}
+
+macro_rules! boxed {
+    ($($variant:ident($error:ty);)*) => {
+        $(impl From<$error> for CommandError {
+            fn from(error: $error) -> CommandError {
+                CommandError::$variant(Box::new(error))
+            }
+        })*
+    };
+}
+
+boxed! {
+    Open(OpenError);
+    Reads(ReadsError);
+    Read(ReadError);
+    Rebuild(RebuildError);
+    Keys(KeystoreError);
+    Verify(VerifyError);
 }
 
 impl CommandError {
@@ -52,15 +168,133 @@ impl CommandError {
     /// How the program ends.
     pub fn exit(&self) -> Exit {
         match self {
-            CommandError::Config { .. } | CommandError::Usage(_) => Exit::Usage,
-            CommandError::Stdout(_) => Exit::Unavailable,
+            CommandError::Config { .. }
+            | CommandError::Usage(_)
+            | CommandError::Format(_)
+            | CommandError::Path(_)
+            | CommandError::Trust { .. } => Exit::Usage,
             CommandError::File { error, .. } => Exit::of_io(error),
+            CommandError::Audit(error) => exit_of_file(error),
+            CommandError::Position(PositionRefused::File(error)) => exit_of_file(error),
+            CommandError::Position(_) => Exit::Usage,
+            CommandError::Create(error) => exit_of_create(error),
+            CommandError::Open(error) => exit_of_open(error),
+            CommandError::Door(error) => exit_of_door(error),
+            CommandError::Reads(error) => exit_of_reads(error),
+            CommandError::Read(error) => exit_of_read(error),
+            CommandError::Rebuild(error) => exit_of_rebuild(error),
+            CommandError::Keys(_) => Exit::NotAllowed,
+            CommandError::Verify(error) => exit_of_verify(error),
+            CommandError::Fetch(FetchError::Url { .. }) => Exit::Usage,
+            CommandError::TileMissing { .. } | CommandError::Demo { .. } => Exit::Found,
+            CommandError::Serve(_)
+            | CommandError::Fetch(_)
+            | CommandError::Close(_)
+            | CommandError::TakenByAnother { .. }
+            | CommandError::LogStopped { .. }
+            | CommandError::Stdout(_)
+            | CommandError::Random(_)
+            | CommandError::Signals(_) => Exit::Unavailable,
         }
     }
 
     /// Whether whoever read stdout went away, as `head` does: no failure of ours.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, CommandError::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+fn exit_of_file(error: &FileRefused) -> Exit {
+    match error {
+        FileRefused::Io { error, .. } => Exit::of_io(error),
+        FileRefused::NotAFile { .. } => Exit::Usage,
+    }
+}
+
+fn exit_of_door(error: &DoorError) -> Exit {
+    match error {
+        DoorError::Busy | DoorError::Stopped { .. } | DoorError::Unreachable { .. } => {
+            Exit::Unavailable
+        }
+        DoorError::UnknownSource { .. } => Exit::NotFound,
+        DoorError::SourceStopped { .. } | DoorError::Key { .. } => Exit::NotAllowed,
+        DoorError::TooLarge { .. }
+        | DoorError::TooMany { .. }
+        | DoorError::BadPosition { .. }
+        | DoorError::BadName { .. }
+        | DoorError::OtherPlatform { .. }
+        | DoorError::StreamNotTaken => Exit::Usage,
+    }
+}
+
+fn exit_of_read(error: &ReadError) -> Exit {
+    match error {
+        ReadError::NotFound { .. } | ReadError::NoLog { .. } => Exit::NotFound,
+        ReadError::Io { error, .. } => Exit::of_io(error),
+        ReadError::Damaged { .. } | ReadError::Commitment { .. } | ReadError::Note { .. } => {
+            Exit::Found
+        }
+    }
+}
+
+fn exit_of_open(error: &OpenError) -> Exit {
+    match error {
+        OpenError::Read(error) => exit_of_read(error),
+        OpenError::Io { error, .. } => Exit::of_io(error),
+        OpenError::Held { .. } | OpenError::Write(_) => Exit::Unavailable,
+        OpenError::OtherOrigin { .. } => Exit::Usage,
+        OpenError::ClockBehind { .. } | OpenError::ClockStopped { .. } | OpenError::Keys(_) => {
+            Exit::NotAllowed
+        }
+        OpenError::Corrupt { .. }
+        | OpenError::PayloadsShort { .. }
+        | OpenError::SegmentMissing { .. }
+        | OpenError::ShorterThanSigned { .. }
+        | OpenError::RootMismatch { .. } => Exit::Found,
+    }
+}
+
+fn exit_of_create(error: &CreateError) -> Exit {
+    match error {
+        CreateError::Exists { .. } | CreateError::Keys(_) => Exit::Usage,
+        CreateError::Io { error, .. } => Exit::of_io(error),
+        CreateError::Open(error) => exit_of_open(error),
+        CreateError::Read(error) => exit_of_read(error),
+        CreateError::Write(_) | CreateError::Close(_) => Exit::Unavailable,
+    }
+}
+
+fn exit_of_rebuild(error: &RebuildError) -> Exit {
+    match error {
+        RebuildError::Open(error) => exit_of_open(error),
+        RebuildError::Read(error) => exit_of_read(error),
+        RebuildError::Write(_) => Exit::Unavailable,
+        RebuildError::RootMismatch { .. } => Exit::Found,
+    }
+}
+
+fn exit_of_reads(error: &ReadsError) -> Exit {
+    match error {
+        ReadsError::NotFound { .. } => Exit::NotFound,
+        ReadsError::Query(_) => Exit::Usage,
+        ReadsError::Log(error) => exit_of_read(error),
+        ReadsError::ProofWrong { .. } => Exit::Found,
+        ReadsError::NotPublished { .. }
+        | ReadsError::NotOpen
+        | ReadsError::Refused { .. }
+        | ReadsError::Unreachable { .. }
+        | ReadsError::Nonsense { .. } => Exit::Unavailable,
+    }
+}
+
+fn exit_of_verify(error: &VerifyError) -> Exit {
+    match error {
+        VerifyError::NoLog { .. } => Exit::NotFound,
+        VerifyError::Read { error, .. } => Exit::of_io(error),
+        VerifyError::Origin { .. }
+        | VerifyError::SinceMalformed(_)
+        | VerifyError::SinceRefused(_) => Exit::Usage,
+        VerifyError::Fetch { .. } => Exit::Unavailable,
     }
 }
 

@@ -37,10 +37,11 @@ impl Exit {
         }
     }
 
-    /// What a failed file operation means for a caller: absent, not allowed, or try again.
+    /// What a failed file operation means for a caller: absent, there already, not allowed, or try again.
     pub fn of_io(error: &std::io::Error) -> Exit {
         match error.kind() {
             std::io::ErrorKind::NotFound => Exit::NotFound,
+            std::io::ErrorKind::AlreadyExists => Exit::Usage,
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                 Exit::NotAllowed
             }

@@ -2,8 +2,10 @@
 //! rooms do, and says how it went.
 //!
 //! Reading order: [`cli`] (the commands and their flags), [`config`] (settings), `access` (how a
-//! command reaches the log, with a server or without), [`commands`] (one file a command),
-//! [`output`], [`error`] and [`exit`] (what people, scripts and terminals see).
+//! command reaches the log, with a server or without), [`commands`] (one file a command; what several
+//! of them need lies beside: `reading`, `position` and `taking` for audit files, `brief` for entries,
+//! `proof_check`, `examine`, `tamper`), [`output`], [`error`] and [`exit`] (what people, scripts and
+//! terminals see).
 //!
 //! Deliberately not here: any format, rule or check of a log. A command composes rooms and prints.
 
@@ -13,6 +15,18 @@ pub mod config;
 pub mod error;
 pub mod exit;
 pub mod output;
+pub mod position;
+pub mod reading;
+
+mod access;
+mod at_rest;
+mod brief;
+mod demo_story;
+mod examine;
+mod messages;
+mod proof_check;
+mod taking;
+mod tamper;
 
 use std::ffi::OsString;
 
@@ -30,6 +44,8 @@ pub fn run(args: Vec<OsString>) -> Exit {
         Ok(cli) => cli,
         Err(error) => return cli::refuse(&error),
     };
+    // Once for the process: whoever speaks TLS takes this provider. A second call finds it there.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let format = if cli.common.json {
         Format::Json
     } else {

@@ -112,6 +112,28 @@ impl Output {
         Ok(())
     }
 
+    /// Names and values: aligned on a terminal, with a tab between them elsewhere.
+    ///
+    /// # Errors
+    /// Those of stdout.
+    pub fn fields(&self, fields: &[(&str, String)]) -> io::Result<()> {
+        let width = fields
+            .iter()
+            .map(|(name, _)| name.len())
+            .max()
+            .unwrap_or_default();
+        for (name, value) in fields {
+            let value = printable(value);
+            if self.stdout_terminal {
+                let name = self.paint(Colour::Faint, &format!("{name:<width$}"));
+                self.line(&format!("{name}  {value}"))?;
+            } else {
+                self.line(&format!("{name}\t{value}"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// A line of talk on stderr, unless `--quiet`. A stderr that is gone is no reason to stop.
     pub fn say(&self, text: &str) {
         if !self.quiet {
@@ -227,6 +249,15 @@ pub fn span(time: Duration) -> String {
         format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10)
     } else {
         format!("{} min {:02} s", ms / 60_000, ms % 60_000 / 1_000)
+    }
+}
+
+/// A time in Unix seconds, as RFC 3339 writes it.
+pub fn utc_seconds(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    match jiff::Timestamp::from_second(seconds) {
+        Ok(time) => time.to_string(),
+        Err(_) => format!("{seconds} s after 1970"),
     }
 }
 

@@ -13,7 +13,7 @@ use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::{Config, Settings};
+use super::{Config, Illegal, Settings};
 
 /// What begins the name of an environment variable that sets a key.
 pub(crate) const ENV_PREFIX: &str = "CUSTODY__";
@@ -65,7 +65,7 @@ pub struct Flag {
 }
 
 /// Settings and where each of them comes from.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Resolved {
     /// The checked settings.
     pub config: Config,
@@ -189,9 +189,9 @@ pub fn resolve(
         }]
     })?;
     let config = Config::check(settings, folder).map_err(|illegal| {
-        let error = |(key, reason): (&str, String)| ConfigError::Illegal {
-            place: place(key),
-            key: key.to_owned(),
+        let error = |(key, reason): Illegal| ConfigError::Illegal {
+            place: place(&key),
+            key,
             reason,
         };
         illegal.into_iter().map(error).collect::<Vec<_>>()

@@ -75,8 +75,8 @@ fn a_wrong_type_is_named() {
     );
     refused(
         GOOD,
-        &[("CUSTODY__MASK__KEEP_FIRST6", "yes")],
-        "environment CUSTODY__MASK__KEEP_FIRST6: mask.keep_first6 must be true or false, not \"yes\"",
+        &[("CUSTODY__LOG__CARD_FIRST6", "yes")],
+        "environment CUSTODY__LOG__CARD_FIRST6: log.card_first6 must be true or false, not \"yes\"",
     );
 }
 
@@ -102,13 +102,13 @@ fn an_illegal_value_is_named_where_it_was_set() {
     refused(
         &GOOD.replace("= 50", "= 5"),
         &[],
-        "custody.toml:6: log.checkpoint_every_ms is 5, give 20 to 60000",
+        "custody.toml:6: log.checkpoint_every_ms is 5; it must be 20 to 3600000",
     );
     refused(
         GOOD,
         &[("CUSTODY__LOG__CHECKPOINT_EVERY_MS", "5")],
-        "environment CUSTODY__LOG__CHECKPOINT_EVERY_MS: log.checkpoint_every_ms is 5, give 20 to \
-         60000",
+        "environment CUSTODY__LOG__CHECKPOINT_EVERY_MS: log.checkpoint_every_ms is 5; it must \
+         be 20 to 3600000",
     );
 }
 
@@ -127,7 +127,7 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
         key,
         value: Value::Integer(70),
     };
-    let value = |resolved: &Resolved| resolved.config.settings.log.checkpoint_every_ms;
+    let value = |resolved: &Resolved| resolved.config.log.checkpoint_every.as_millis();
     let origin = |resolved: &Resolved| resolved.keys[key].1.to_string();
     let without = run(&GOOD.replace("checkpoint_every_ms = 50\n", ""), &[], &[]).unwrap();
     let file = run(GOOD, &[], &[]).unwrap();

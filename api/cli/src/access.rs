@@ -1,0 +1,141 @@
+//! How a command reaches the log: through the socket of the process that holds it, or, if nobody
+//! does, by opening it. Results are the same.
+//!
+//! Not here: what is asked for.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use api_http::{DirectReads, Reads, SocketDoor, SocketReads, answers};
+use collectors_formats::{Format, FormatKeys, format_for};
+use keys_secret::Keystore;
+use ledger_core::Nanos;
+use ledger_log::{Door, InProcessDoor, Log, LogPaths, OpenError, Reader, Recovered};
+
+use crate::config::Config;
+use crate::error::CommandError;
+use crate::output::{Output, size};
+
+/// A way in, for commands that append.
+pub(crate) struct Access {
+    paths: LogPaths,
+    way: Way,
+}
+
+enum Way {
+    Own { log: Box<Log>, door: InProcessDoor },
+    Served { door: SocketDoor },
+}
+
+impl Access {
+    /// Opens the log, or finds the server that holds it.
+    pub(crate) fn open(
+        config: &Config,
+        accept_clock: bool,
+        output: &Output,
+    ) -> Result<Access, CommandError> {
+        let paths = config.paths.clone();
+        let way = match open_log(config, accept_clock) {
+            Ok((log, recovered)) => {
+                if let Some(line) = recovered_line(&recovered) {
+                    output.say(&line);
+                }
+                let door = log.door();
+                Way::Own {
+                    log: Box::new(log),
+                    door,
+                }
+            }
+            Err(OpenError::Held { lock }) => {
+                let socket = paths.socket();
+                if !answers(&socket) {
+                    return Err(OpenError::Held { lock }.into());
+                }
+                Way::Served {
+                    door: SocketDoor::new(&paths)?,
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Access { paths, way })
+    }
+
+    /// The door.
+    pub(crate) fn door(&mut self) -> &mut dyn Door {
+        match &mut self.way {
+            Way::Own { door, .. } => door,
+            Way::Served { door } => door,
+        }
+    }
+
+    /// The format of a platform. Digests of unmasked bytes, and identifiers of events, are keyed with
+    /// a key of this source, which follows from the tenant's: a file has no key of its own.
+    pub(crate) fn format(
+        &self,
+        source: &str,
+        platform: &str,
+    ) -> Result<Box<dyn Format + Send>, CommandError> {
+        let keystore = Keystore::open(&self.paths.keys())?;
+        let key = keystore.pseudonym_key(self.paths.tenant())?;
+        let digest_key = key.hmac(DIGEST_LABEL, &[source.as_bytes()]);
+        Ok(format_for(platform, &[], &FormatKeys { digest_key })?)
+    }
+
+    /// Ends: a log of our own is drained, published and its segment finished.
+    pub(crate) fn close(self) -> Result<(), CommandError> {
+        match self.way {
+            Way::Own { log, door } => {
+                drop(door);
+                log.close()?;
+                Ok(())
+            }
+            Way::Served { .. } => Ok(()),
+        }
+    }
+}
+
+/// What separates the key of digests from the other uses of the tenant's key.
+const DIGEST_LABEL: &[u8] = b"custody digest key v1";
+
+/// Opens the log of the settings.
+pub(crate) fn open_log(config: &Config, accept_clock: bool) -> Result<(Log, Recovered), OpenError> {
+    let mut options = config.log.clone();
+    options.accept_clock = accept_clock;
+    Log::open(&config.paths, &options)
+}
+
+/// What recovery found, if anything.
+pub(crate) fn recovered_line(recovered: &Recovered) -> Option<String> {
+    if !recovered.unclean {
+        return None;
+    }
+    let dropped = match recovered.bytes_dropped {
+        0 => "nothing was dropped".to_owned(),
+        bytes => format!(
+            "{} of a torn tail, promised to nobody, were dropped",
+            size(bytes)
+        ),
+    };
+    Some(format!(
+        "the log was not closed as it should: {dropped}; it goes on at entry {}",
+        recovered.size
+    ))
+}
+
+/// A way to read: through the server if there is one, else from the files.
+pub(crate) fn reads(config: &Config) -> Result<Box<dyn Reads>, CommandError> {
+    let socket = config.paths.socket();
+    if answers(&socket) {
+        return Ok(Box::new(SocketReads::new(&config.paths)?));
+    }
+    Ok(Box::new(DirectReads::of_files(Reader::open(
+        &config.paths,
+    )?)))
+}
+
+/// The time that queries count from.
+pub(crate) fn now() -> Nanos {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,127 @@
+//! `custody serve`: holds the log, answers on the socket (and on an address if one is set), and at
+//! SIGTERM or SIGINT drains, publishes and finishes the segment.
+//!
+//! Not here: routes (api/http), and what a log does (ledger/log).
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use api_http::serve as serve_http;
+use clap::Args;
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use toml::Value;
+use tracing::{error, info, warn};
+
+use crate::access::{open_log, recovered_line};
+use crate::commands::Context;
+use crate::config::Flag;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::messages;
+
+/// Flags that stand before the settings.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Address and port to listen on, beside the socket
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Go on although the clock stopped the log; an entry says so
+    #[arg(long)]
+    accept_clock: bool,
+}
+
+/// How often it is looked whether the log still runs.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Runs until a signal, or until the log stops.
+///
+/// # Errors
+/// A wrong setting, a log that cannot be opened, a port in use, a log that stopped.
+pub fn run(args: &ServeArgs, context: &Context) -> Result<Exit, CommandError> {
+    let listen = args.listen.map(|address| Flag {
+        name: "--listen",
+        key: "http.listen",
+        value: Value::String(address.to_string()),
+    });
+    let config = context.config(listen.as_slice())?;
+    messages::begin(&config.messages);
+    // Before anything is open: a signal that comes early ends the program in order as well.
+    let signals = signals()?;
+    let (log, recovered) = open_log(&config, args.accept_clock)?;
+    if let Some(what) = recovered_line(&recovered) {
+        warn!(what, "log recovered");
+    }
+    let server = match serve_http(&config.http, &config.paths, log.door(), log.reader()) {
+        Ok(server) => server,
+        Err(error) => {
+            log.close()?;
+            return Err(error.into());
+        }
+    };
+    let address = server.address().map(|address| address.to_string());
+    info!(
+        origin = %config.paths.origin(),
+        socket = %server.socket().display(),
+        address = address.as_deref().unwrap_or("none"),
+        "log served"
+    );
+    tell_systemd(&[NotifyState::Ready]);
+    let reason = wait(&signals, || log.status().stopped);
+    tell_systemd(&[NotifyState::Stopping]);
+    info!("stopping: requests end, what has arrived is appended and published");
+    server.stop();
+    let closed = log.close();
+    if let Some(reason) = reason {
+        error!(reason, "log stopped by itself");
+        return Err(CommandError::LogStopped { reason });
+    }
+    let closed = closed?;
+    info!(size = closed.size.0, "log closed");
+    Ok(Exit::Done)
+}
+
+/// Each signal that asks the program to end, as a message.
+fn signals() -> Result<Receiver<i32>, CommandError> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(CommandError::Signals)?;
+    let (sender, receiver) = sync_channel(1);
+    let wait = move || {
+        for signal in signals.forever() {
+            // A second one, while the first is being followed, changes nothing.
+            let _ = sender.try_send(signal);
+        }
+    };
+    let spawned = thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait);
+    // Ends with the process: there is nothing to wait for in it.
+    spawned.map(drop).map_err(CommandError::Signals)?;
+    Ok(receiver)
+}
+
+/// Waits for a signal (`None`) or for a log that stopped, with its reason.
+fn wait(signals: &Receiver<i32>, stopped: impl Fn() -> Option<String>) -> Option<String> {
+    let watched = sd_notify::watchdog_enabled().is_some();
+    loop {
+        match signals.recv_timeout(LOOK_EVERY) {
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if let Some(reason) = stopped() {
+            return Some(reason);
+        }
+        if watched {
+            tell_systemd(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+/// Says it to systemd, if that started the program.
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "systemd not told");
+    }
+}

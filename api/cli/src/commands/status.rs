@@ -1,0 +1,130 @@
+//! `custody status`: what the log holds, how far it is signed, its sources, and what to do next.
+//!
+//! Not here: whether the installation is sound (`doctor`), and whether the log holds (`verify`).
+
+use std::time::Duration;
+
+use api_http::{Reads as _, SocketReads, answers};
+use clap::Args;
+use ledger_log::{LogStatus, SourceStatus};
+use serde_json::{Value, json};
+
+use crate::access::now;
+use crate::at_rest;
+use crate::commands::Context;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::output::{count, plural, span};
+
+/// Nothing to say.
+#[derive(Args, Debug)]
+pub struct StatusArgs {}
+
+/// Runs it.
+///
+/// # Errors
+/// A log that cannot be read, stdout.
+pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, CommandError> {
+    let config = context.config(&[])?;
+    let served = answers(&config.paths.socket());
+    let status = if served {
+        SocketReads::new(&config.paths)?.status()?
+    } else {
+        at_rest::status(&config.paths)?
+    };
+    let steps = next_steps(&status, served);
+    if context.output.is_json() {
+        let answer = as_json(&status, served, &steps);
+        context.output.json(&answer).map_err(CommandError::Stdout)?;
+        return Ok(Exit::Done);
+    }
+    let waiting = status.size.saturating_sub(status.published_size);
+    let last = now().0.saturating_sub(status.ledger_time);
+    let age = Duration::from_nanos(u64::try_from(last).unwrap_or_default());
+    let mut fields = vec![
+        ("log", status.origin.clone()),
+        (
+            "server",
+            if served { "running" } else { "not running" }.to_owned(),
+        ),
+        (
+            "entries",
+            format!("{}, the last one {} ago", count(status.size), span(age)),
+        ),
+        (
+            "checkpoint",
+            format!("{}, root {}", count(status.published_size), status.root),
+        ),
+    ];
+    if waiting > 0 {
+        fields.push(("not signed", plural(waiting, "entry", "entries")));
+    }
+    if let Some(reason) = &status.stopped {
+        fields.push(("stopped", reason.clone()));
+    }
+    fields.extend(steps.into_iter().map(|step| ("next", step)));
+    context
+        .output
+        .fields(&fields)
+        .map_err(CommandError::Stdout)?;
+    if !status.sources.is_empty() {
+        context.output.line("").map_err(CommandError::Stdout)?;
+        let rows: Vec<Vec<String>> = status.sources.iter().map(row).collect();
+        let headings = ["source", "name", "platform", "records", "gaps"];
+        context
+            .output
+            .table(&headings, &rows)
+            .map_err(CommandError::Stdout)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row(source: &SourceStatus) -> Vec<String> {
+    vec![
+        source.id.to_string(),
+        source.name.clone(),
+        source.platform.clone(),
+        count(source.records),
+        count(source.gaps.len() as u64),
+    ]
+}
+
+/// What an operator may want to do now.
+fn next_steps(status: &LogStatus, served: bool) -> Vec<String> {
+    let mut steps = Vec::new();
+    if status.stopped.is_some() {
+        steps.push("look at `custody doctor`, then start the server again".to_owned());
+    }
+    if status.sources.is_empty() {
+        let example = "custody ingest --source orders=postgresql:/var/log/postgresql.csv";
+        steps.push(format!("read a first source: {example}"));
+    }
+    if !served && status.size > status.published_size {
+        steps.push("start `custody serve`, or ingest: the next checkpoint covers the rest".into());
+    }
+    for source in status
+        .sources
+        .iter()
+        .filter(|source| !source.gaps.is_empty())
+    {
+        steps.push(format!(
+            "source {} lacks numbers it counted: let its sender send them again",
+            source.name
+        ));
+    }
+    if status.conflicts > 0 || status.forged > 0 {
+        steps.push(
+            "look at what could not be placed: custody query kind:conflict kind:forged".into(),
+        );
+    }
+    steps
+}
+
+fn as_json(status: &LogStatus, served: bool, steps: &[String]) -> Value {
+    let mut value = serde_json::to_value(status).unwrap_or_default();
+    if let Value::Object(fields) = &mut value {
+        fields.insert("served".to_owned(), json!(served));
+        fields.insert("next".to_owned(), json!(steps));
+    }
+    value
+}

@@ -1,0 +1,275 @@
+//! Taking one file into the log: one thread reads and parses, the other appends, so that a batch
+//! is parsed while the one before becomes durable.
+//!
+//! Not here: numbers and repeats, which the door decides, and which file it is (`position.rs`).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use indicatif::ProgressBar;
+use ledger_core::message::Message;
+use ledger_core::state::{SourceState, Stream};
+use ledger_core::{Epoch, Flags, Sequence, TreeSize};
+use ledger_log::{Batch, Door, Outcome, SourceSpec};
+use serde::Serialize;
+
+use crate::access::Access;
+use crate::commands::ingest::SourceArg;
+use crate::error::CommandError;
+use crate::position::FilePosition;
+use crate::reading::{AuditFile, FileRefused, Records};
+
+/// Most records of a batch.
+const BATCH_RECORDS_MAX: usize = 1_000;
+/// Most bytes of a batch, unless one record alone has more.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Batches that are parsed ahead.
+const AHEAD_MAX: usize = 2;
+/// What was taken of one source in this run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Taken {
+    pub(crate) name: String,
+    pub(crate) platform: String,
+    pub(crate) path: String,
+    pub(crate) records: u64,
+    pub(crate) unparsed: u64,
+    pub(crate) masked: u64,
+    pub(crate) truncated: u64,
+    pub(crate) first_index: Option<u64>,
+    pub(crate) last_index: Option<u64>,
+    pub(crate) records_total: u64,
+    pub(crate) offset: u64,
+    pub(crate) line: u64,
+    pub(crate) left_bytes: u64,
+}
+
+/// Records on their way to the door, and where reading stands after them.
+struct Draft {
+    values: Vec<Vec<u8>>,
+    unparsed: u64,
+    masked: u64,
+    truncated: u64,
+    end: u64,
+    line: u64,
+    position: FilePosition,
+}
+
+/// Takes what is new in the file. Returns with the log's size after the last record.
+pub(crate) fn take(
+    source: &SourceArg,
+    file: &AuditFile,
+    access: &mut Access,
+    bar: &ProgressBar,
+    stop: &AtomicBool,
+) -> Result<(Taken, TreeSize), CommandError> {
+    let format = access.format(&source.name, &source.platform)?;
+    let spec = SourceSpec {
+        name: source.name.clone(),
+        platform: source.platform.clone(),
+    };
+    let door = access.door();
+    let known = door.positions(&[FilePosition::key(&source.name)])?;
+    let from = match known.into_iter().next().flatten() {
+        Some(position) => {
+            FilePosition::read(&source.name, &position)?.resume(&source.name, file)?
+        }
+        None => FilePosition::start(&source.name, file)?,
+    };
+    let state = door.register(&spec)?;
+    bar.inc(from.offset);
+    let mut appender = Appender::new(source, state, &from);
+    let records = Records::new(file, format, from.offset, from.line);
+    let (sender, drafts) = sync_channel(AHEAD_MAX);
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || read(records, file, from, sender, stop));
+        let appended = appender.append_all(&drafts, door, bar);
+        // A failed append ends the reader: its channel is closed.
+        drop(drafts);
+        let read = reading.join();
+        appended?;
+        match read {
+            Ok(read) => read.map_err(CommandError::from),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+    .map(|left| appender.finish(left))
+}
+
+/// Reads batch after batch; returns the bytes that are left at the end.
+fn read(
+    mut records: Records<'_>,
+    file: &AuditFile,
+    from: FilePosition,
+    sender: SyncSender<Draft>,
+    stop: &AtomicBool,
+) -> Result<u64, FileRefused> {
+    let mut position = from;
+    while !stop.load(Ordering::Relaxed) {
+        let Some(draft) = read_batch(&mut records, file, &position)? else {
+            return Ok(records.left());
+        };
+        position = draft.position.clone();
+        if sender.send(draft).is_err() {
+            break;
+        }
+    }
+    Ok(0)
+}
+
+fn read_batch(
+    records: &mut Records<'_>,
+    file: &AuditFile,
+    before: &FilePosition,
+) -> Result<Option<Draft>, FileRefused> {
+    let mut draft = Draft {
+        values: Vec::new(),
+        unparsed: 0,
+        masked: 0,
+        truncated: 0,
+        end: before.offset,
+        line: before.line,
+        position: before.clone(),
+    };
+    let mut bytes = 0;
+    while draft.values.len() < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX {
+        let Some(record) = records.next_record()? else {
+            break;
+        };
+        bytes += record.value.len();
+        draft.unparsed += u64::from(record.head.unparsed);
+        draft.masked += u64::from(record.head.masked);
+        draft.truncated += u64::from(record.head.truncated);
+        (draft.end, draft.line) = (record.end, record.next_line);
+        draft.values.push(record.value);
+    }
+    if draft.values.is_empty() {
+        return Ok(None);
+    }
+    draft.position = before.after(file, draft.end, draft.line, draft.values.len() as u64)?;
+    Ok(Some(draft))
+}
+
+/// Numbers records and appends them.
+struct Appender {
+    state: SourceState,
+    epoch: Epoch,
+    sequence: u64,
+    taken: Taken,
+    size: TreeSize,
+}
+
+impl Appender {
+    fn new(source: &SourceArg, state: SourceState, from: &FilePosition) -> Appender {
+        let epoch = if state.epoch.0 == 0 {
+            Epoch(unix_seconds())
+        } else {
+            state.epoch
+        };
+        let [record, ..] = state.marks;
+        Appender {
+            epoch,
+            sequence: record.sequence.0,
+            taken: Taken {
+                name: source.name.clone(),
+                platform: source.platform.clone(),
+                path: source.path.to_string_lossy().into_owned(),
+                records: 0,
+                unparsed: 0,
+                masked: 0,
+                truncated: 0,
+                first_index: None,
+                last_index: None,
+                records_total: from.records,
+                offset: from.offset,
+                line: from.line,
+                left_bytes: 0,
+            },
+            size: TreeSize(0),
+            state,
+        }
+    }
+
+    fn append_all(
+        &mut self,
+        drafts: &Receiver<Draft>,
+        door: &mut dyn Door,
+        bar: &ProgressBar,
+    ) -> Result<(), CommandError> {
+        while let Ok(draft) = drafts.recv() {
+            let before = self.taken.offset;
+            self.append(draft, door)?;
+            bar.inc(self.taken.offset.saturating_sub(before));
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, draft: Draft, door: &mut dyn Door) -> Result<(), CommandError> {
+        let records = draft.values.len() as u64;
+        let batch = Batch {
+            source: self.state.id,
+            messages: draft
+                .values
+                .into_iter()
+                .map(|value| self.message(value))
+                .collect(),
+            positions: vec![draft.position.stored(&self.taken.name)],
+        };
+        let appended = door.append(batch)?;
+        for outcome in &appended.outcomes {
+            match outcome {
+                Outcome::Appended(index) | Outcome::Late(index) => {
+                    self.taken.first_index.get_or_insert(index.0);
+                    self.taken.last_index = Some(index.0);
+                }
+                // Only somebody else who reads for this source can have used its next numbers.
+                Outcome::Repeat | Outcome::Conflict(_) | Outcome::Forged(_) => {
+                    return Err(CommandError::TakenByAnother {
+                        name: self.taken.name.clone(),
+                    });
+                }
+            }
+        }
+        self.size = self.size.max(appended.size);
+        self.taken.records += records;
+        self.taken.records_total = draft.position.records;
+        self.taken.unparsed += draft.unparsed;
+        self.taken.masked += draft.masked;
+        self.taken.truncated += draft.truncated;
+        (self.taken.offset, self.taken.line) = (draft.end, draft.line);
+        Ok(())
+    }
+
+    fn message(&mut self, value: Vec<u8>) -> Message {
+        self.sequence += 1;
+        Message {
+            stream: Stream::Record,
+            epoch: self.epoch,
+            sequence: Sequence(self.sequence),
+            prev: [0; 32],
+            mac: [0; 32],
+            flags: Flags::NONE,
+            value,
+        }
+    }
+
+    fn finish(self, left_bytes: u64) -> (Taken, TreeSize) {
+        (
+            Taken {
+                left_bytes,
+                ..self.taken
+            },
+            self.size,
+        )
+    }
+}
+
+/// The epoch of a source without a journal: when it was first read.
+fn unix_seconds() -> u32 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    // Fits until 2106; 0 would mean that no message was sent yet.
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX).max(1)
+}
