@@ -501,7 +501,7 @@ fn start(
     ];
     let followers = vec![
         spawn("publisher", move || publisher.run())?,
-        spawn("array-sync", move || sync.run())?,
+        spawn("arrays", move || sync.run())?,
     ];
     let status = Arc::new(StatusParts {
         origin: paths.origin().to_string(),
@@ -520,8 +520,9 @@ fn start(
     })
 }
 
+/// Linux shows 15 bytes of a thread's name.
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-    let builder = std::thread::Builder::new().name(format!("custody-{name}"));
+    let builder = std::thread::Builder::new().name(format!("cst-{name}"));
     builder.spawn(run).map_err(|error| OpenError::Io {
         doing: "start the thread of",
         path: name.into(),
