@@ -1,8 +1,7 @@
 //! The walk over all segments: headers, frames and entries in their order, the tree that grows from
 //! them, and the jobs that are left to be done in any order.
 //!
-//! A damaged place ends the walk: what comes after it cannot be told from what was put there. The
-//! report says where it ended.
+//! A damaged place ends the walk: what comes after it cannot be told from what was put there.
 //!
 //! Not here: single rules; each has its module.
 
@@ -328,21 +327,21 @@ impl<'a, 'd> Walk<'a, 'd> {
     fn take_entries(&mut self, place: &Place, frame: &Frame<'_>) -> Result<Vec<Hash>, VerifyError> {
         let mut commitments = Vec::with_capacity(frame.entry_bytes().len());
         let mut at = place.at + FrameHeader::LEN as u64;
-        let known = |id| self.tables.knows(id) || frame.sources.iter().any(|s| s.id == id);
-        let mut unknown = None;
+        let mut last = None;
         for (bytes, mac) in frame.entry_bytes().zip(frame.macs()) {
             let index = Index(self.edge.size().0);
             let misdeeds = &self.desk.shared.misdeeds;
             let mut wrong = |what| misdeeds.add(&place.name, Some(at), what);
+            let stated = |id| frame.sources.iter().any(|state| state.id == id);
             if let Some(entry) = self.rules.take(index, bytes, &mut wrong) {
                 if let Err(what) = self.numbers.take(index, &entry, mac) {
                     wrong(what);
                 }
-                if unknown != Some(entry.source) && !known(entry.source) {
-                    unknown = Some(entry.source);
-                    let source_id = entry.source;
+                let source_id = entry.source;
+                if last != Some(source_id) && !self.tables.knows(source_id) && !stated(source_id) {
                     wrong(MisdeedKind::SourceUnknown { source_id });
                 }
+                last = Some(source_id);
             }
             let commitment = bytes.get(Entry::LEN - Hash::LEN..);
             commitments.push(commitment.and_then(Hash::from_slice).unwrap_or_default());
@@ -353,11 +352,7 @@ impl<'a, 'd> Walk<'a, 'd> {
                         arrays.take(level / 8, number, &hash);
                     }
                 });
-            if self.edge.size().0 == self.marks.next() {
-                let (size, root) = (self.edge.size(), self.edge.root());
-                self.marks
-                    .meet(size, root, self.rules.ledger_time, &mut self.desk)?;
-            }
+            self.meet()?;
             at += Entry::LEN as u64;
         }
         Ok(commitments)
@@ -480,14 +475,14 @@ impl<'a, 'd> Walk<'a, 'd> {
         }
     }
 
-    /// Compares with what was signed at the size of the empty tree.
+    /// Compares with what was signed at the tree's size, if anything was.
     fn meet(&mut self) -> Result<(), VerifyError> {
-        if self.marks.next() == 0 {
-            let (size, root) = (self.edge.size(), self.edge.root());
-            let time = self.rules.ledger_time;
-            self.marks.meet(size, root, time, &mut self.desk)?;
+        if self.edge.size().0 != self.marks.next() {
+            return Ok(());
         }
-        Ok(())
+        let (size, root) = (self.edge.size(), self.edge.root());
+        self.marks
+            .meet(size, root, self.rules.ledger_time, &mut self.desk)
     }
 
     fn report_progress(&self, place: &Place) {

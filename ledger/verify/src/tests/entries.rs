@@ -1,0 +1,339 @@
+//! Entries, sources and numbers that lie with good checksums.
+
+use ledger_core::entry::{Flags, Kind};
+use ledger_core::state::SourceState;
+use ledger_core::{Epoch, Index, Nanos, SourceId};
+use ledger_event::facts::{Facts as _, Opened};
+
+use super::log::{Draft, Plan, TestLog};
+use super::{accepted, built};
+use crate::{MisdeedKind, NotChecked};
+
+/// The sample with one frame more, changed before it is written.
+fn with_frame(drafts: Vec<Draft>, change: &dyn Fn(&mut Plan)) -> TestLog {
+    let mut log = TestLog::sample();
+    let mut plan = log.plan(drafts);
+    change(&mut plan);
+    log.write(plan);
+    log
+}
+
+#[test]
+fn an_illegal_entry_is_refused() {
+    let build = |wrong: bool| {
+        let mut log = TestLog::sample();
+        let plan = log.plan(vec![Draft::message(1, 301)]);
+        log.write_changed(plan, &|_, body| body.entries[13] = u8::from(wrong));
+        log
+    };
+    built(&build, ".entries", &|what| {
+        matches!(
+            what,
+            MisdeedKind::Entry {
+                index: Index(311),
+                ..
+            }
+        )
+    });
+}
+
+#[test]
+fn unknown_kinds_and_flags_are_refused_if_critical_and_counted_if_not() {
+    for (kind, flags) in [(Kind(99), Flags::NONE), (Kind::EVENT, Flags(1 << 9))] {
+        let build = |critical: bool| {
+            let mut draft = Draft::message(1, 301).with(flags);
+            draft.entry.kind = kind;
+            with_frame(vec![draft.clone()], &|plan| {
+                if critical {
+                    plan.drafts[0].entry.flags = flags.with(Flags::CRITICAL);
+                }
+            })
+        };
+        built(&build, ".entries", &|what| {
+            matches!(what, MisdeedKind::CriticalNotUnderstood { .. })
+        });
+        let report = accepted(&build(false).save());
+        assert_eq!(report.not_understood.get(&kind), Some(&1));
+        let said = NotChecked::NotUnderstood { count: 1 };
+        assert!(report.not_checked.contains(&said));
+    }
+    // What is known may be critical.
+    let log = with_frame(vec![Draft::message(1, 301).with(Flags::CRITICAL)], &|_| ());
+    accepted(&log.save());
+}
+
+#[test]
+fn ledger_time_that_goes_back_is_refused() {
+    let build = |wrong: bool| {
+        let drafts = vec![Draft::message(1, 301), Draft::message(1, 302)];
+        with_frame(drafts, &|plan| {
+            let before = plan.drafts[0].entry.ledger_time;
+            plan.drafts[1].entry.ledger_time = Nanos(before.0 - i64::from(wrong));
+        })
+    };
+    built(&build, ".entries", &|what| {
+        matches!(what, MisdeedKind::LedgerTimeWentBack { index: Index(312) })
+    });
+}
+
+#[test]
+fn the_first_entry_and_no_other_is_opened() {
+    let build = |wrong: bool| {
+        let mut log = TestLog::empty();
+        let facts = log.opened().to_json();
+        let kind = if wrong { Kind::TICK } else { Kind::OPENED };
+        log.append(vec![Draft::own(kind, &facts)]);
+        log.sign();
+        log.finish();
+        log
+    };
+    let opened = |what: &MisdeedKind| matches!(what, MisdeedKind::Opened { .. });
+    built(&build, ".entries", &opened);
+    let build = |wrong: bool| {
+        let kind = if wrong { Kind::OPENED } else { Kind::TICK };
+        with_frame(vec![Draft::own(kind, b"{}")], &|_| ())
+    };
+    built(&build, ".entries", &opened);
+}
+
+#[test]
+fn a_first_entry_that_disagrees_with_the_trust_file_is_refused() {
+    type Change = fn(&mut Opened);
+    let changes: [(&str, Change); 3] = [
+        ("origin", |opened| opened.origin.push('x')),
+        ("pair of keys", |opened| opened.keys.truncate(1)),
+        ("pair of keys", |opened| opened.keys[0].push('A')),
+    ];
+    for (expected, change) in changes {
+        let build = |wrong: bool| {
+            let mut log = TestLog::empty();
+            let mut opened = log.opened();
+            if wrong {
+                change(&mut opened);
+            }
+            log.append(vec![Draft::own(Kind::OPENED, &opened.to_json())]);
+            log.sign();
+            log.finish();
+            log
+        };
+        built(
+            &build,
+            ".payloads.g0",
+            &|what| matches!(what, MisdeedKind::OpenedDiffers { field } if *field == expected),
+        );
+    }
+    let build = |wrong: bool| {
+        let mut log = TestLog::empty();
+        let mut facts = log.opened().to_json();
+        facts.truncate(facts.len() - usize::from(wrong));
+        log.append(vec![Draft::own(Kind::OPENED, &facts)]);
+        log
+    };
+    accepted(&signed(build(false)).save());
+    let report = super::verify(&signed(build(true)).save());
+    super::names(&report, ".payloads.g0", &|what| {
+        matches!(
+            what,
+            MisdeedKind::OpenedDiffers {
+                field: "kind of facts"
+            }
+        )
+    });
+}
+
+fn signed(mut log: TestLog) -> TestLog {
+    log.sign();
+    log.finish();
+    log
+}
+
+#[test]
+fn a_first_entry_without_its_facts_is_said_not_to_be_checked() {
+    let mut log = TestLog::empty();
+    let mut draft = Draft::own(Kind::OPENED, &log.opened().to_json());
+    draft.erased[0] = true;
+    log.append(vec![draft]);
+    let report = accepted(&signed(log).save());
+    assert!(report.not_checked.contains(&NotChecked::Opened));
+}
+
+#[test]
+fn a_number_that_was_taken_is_refused() {
+    // Sample: source 1 has 1–300; source 2 has 1, 101, 201, 202 (late), 204, 205.
+    for (source, wrong_number, right_number, late) in [
+        (1, 300, 301, false),
+        (1, 1, 305, false),
+        (2, 202, 203, true),
+        (2, 206, 102, true),
+        (1, 5, 302, true),
+    ] {
+        let build = |wrong: bool| {
+            let number = if wrong { wrong_number } else { right_number };
+            let late = late && (wrong || source == 2);
+            let flags = if late { Flags::LATE } else { Flags::NONE };
+            with_frame(vec![Draft::message(source, number).with(flags)], &|_| ())
+        };
+        built(&build, ".entries", &|what| {
+            matches!(
+                what,
+                MisdeedKind::NumberTwice {
+                    index: Index(311),
+                    ..
+                }
+            )
+        });
+    }
+}
+
+#[test]
+fn the_same_record_as_a_conflict_or_forged_is_taken() {
+    for kind in [Kind::CONFLICT, Kind::FORGED] {
+        let mut draft = Draft::message(1, 5);
+        draft.entry.kind = kind;
+        accepted(&with_frame(vec![draft], &|_| ()).save());
+    }
+    // And each stream has numbers of its own.
+    let mut beat = Draft::message(1, 1);
+    beat.entry.kind = Kind::HEARTBEAT;
+    accepted(&with_frame(vec![beat], &|_| ()).save());
+}
+
+#[test]
+fn an_epoch_that_goes_back_is_refused() {
+    let build = |wrong: bool| {
+        let mut draft = Draft::message(1, 1);
+        draft.entry.epoch = Epoch(if wrong { 6 } else { 8 });
+        with_frame(vec![draft], &|_| ())
+    };
+    built(&build, ".entries", &|what| {
+        matches!(
+            what,
+            MisdeedKind::EpochWentBack {
+                index: Index(311),
+                ..
+            }
+        )
+    });
+}
+
+#[test]
+fn more_gaps_than_fit_are_refused() {
+    let build = |wrong: bool| {
+        let mut log = TestLog::new();
+        log.register("first");
+        let count = if wrong { 65 } else { 64 };
+        let mut plan = log.plan((1..=count).map(|n| Draft::message(1, 2 * n)).collect());
+        if wrong {
+            // No table holds so many, so whoever writes them has to leave them out.
+            plan.sources[0].gaps.clear();
+        }
+        log.write(plan);
+        signed(log)
+    };
+    built(&build, ".entries", &|what| {
+        matches!(what, MisdeedKind::GapsTooMany { .. })
+    });
+}
+
+#[test]
+fn a_source_that_was_never_registered_is_refused() {
+    let build = |wrong: bool| {
+        let source = if wrong { 9 } else { 1 };
+        with_frame(vec![Draft::message(source, 301)], &|_| ())
+    };
+    built(&build, ".entries", &|what| {
+        matches!(
+            what,
+            MisdeedKind::SourceUnknown {
+                source_id: SourceId(9)
+            }
+        )
+    });
+}
+
+#[test]
+fn a_state_that_does_not_follow_from_the_entries_is_refused() {
+    type Change = fn(&mut Vec<SourceState>);
+    let changes: [(&str, Change); 8] = [
+        ("mark", |states| states[0].marks[0].sequence.0 += 1),
+        ("mark", |states| states[0].marks[0].mac.0[0] ^= 1),
+        ("mark", |states| states[0].marks[1].sequence.0 += 1),
+        ("epoch", |states| states[0].epoch.0 += 1),
+        ("gap", |states| {
+            states[0].gaps.pop();
+        }),
+        ("name", |states| states[0].name.push('x')),
+        ("platform", |states| states[0].platform.push('x')),
+        ("way of signing", |states| states[0].keyed = true),
+    ];
+    for (expected, change) in changes {
+        let build = |wrong: bool| {
+            with_frame(vec![Draft::message(1, 305)], &|plan| {
+                if wrong {
+                    change(&mut plan.sources);
+                }
+            })
+        };
+        built(
+            &build,
+            ".entries",
+            &|what| matches!(what, MisdeedKind::SourceDiffers { field, .. } if *field == expected),
+        );
+    }
+    let build = |wrong: bool| {
+        with_frame(vec![Draft::message(1, 301)], &|plan| {
+            if wrong {
+                plan.sources.clear();
+            }
+        })
+    };
+    built(&build, ".entries", &|what| {
+        matches!(what, MisdeedKind::SourceDiffers { .. })
+    });
+}
+
+#[test]
+fn sources_are_numbered_and_named_once() {
+    for (name, expected) in [("first", "name"), ("third", "number")] {
+        let build = |wrong: bool| {
+            let mut log = TestLog::sample();
+            log.register(if wrong { name } else { "other" });
+            if wrong && expected == "number" {
+                log = TestLog::sample();
+                let mut plan = log.plan(vec![Draft::own(Kind::SOURCE, b"{}")]);
+                plan.sources.push(SourceState {
+                    id: SourceId(7),
+                    name: name.to_owned(),
+                    platform: "postgresql".to_owned(),
+                    keyed: false,
+                    epoch: Epoch(0),
+                    marks: Default::default(),
+                    gaps: Vec::new(),
+                });
+                log.write(plan);
+            }
+            log
+        };
+        built(
+            &build,
+            ".entries",
+            &|what| matches!(what, MisdeedKind::SourceDiffers { field, .. } if *field == expected),
+        );
+    }
+}
+
+#[test]
+fn an_epoch_may_be_opened_before_its_first_message() {
+    let log = with_frame(vec![Draft::own(Kind::EPOCH, b"{}")], &|plan| {
+        plan.sources.push(SourceState {
+            id: SourceId(1),
+            name: "first".to_owned(),
+            platform: "postgresql".to_owned(),
+            keyed: false,
+            epoch: Epoch(9),
+            marks: Default::default(),
+            gaps: Vec::new(),
+        });
+    });
+    accepted(&log.save());
+}
