@@ -1,5 +1,13 @@
 //! Bytes of a platform's audit trail in, masked events out.
 //!
-//! Reading order: [`mask`]. Deliberately not here: files, positions on disk, clocks, transport.
+//! Reading order: [`Format`] and [`format_for`] · `csv` (records and fields of CSV) · `text` (bytes to
+//! text without loss, cuts, digests) · [`mask`] · `postgresql` (a module a form: `csvlog` so far).
+//! Deliberately not here: files, positions on disk, clocks, transport, and what becomes of an event.
 
+mod csv;
+mod format;
 pub mod mask;
+mod postgresql;
+mod text;
+
+pub use format::{Format, FormatKeys, RECORD_BYTES_MAX, SettingsError, Step, format_for};

@@ -1,0 +1,243 @@
+//! CSV as databases write it: where a record ends, which fields it has, and the same bytes again.
+//!
+//! Fields are separated by commas; a field that begins with a double quote ends with the next single one,
+//! and a comma or the line end must follow. Anything else is malformed at once: a statement that holds a
+//! line like a record cannot be taken for one, and a lost quote is noticed within the next record. Line
+//! ends are LF or CRLF. Not here: what a field means, characters.
+
+use std::borrow::Cow;
+
+/// No form has nearly as many fields.
+const FIELDS_MAX: usize = 64;
+
+/// Where a scan stands; it can go on in the next window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    FieldStart,
+    Plain,
+    Quoted,
+    /// A quote inside a quoted field: doubled, or the end of it.
+    Quote,
+    /// A quoted field has ended and a carriage return followed.
+    Return,
+}
+
+/// Finds the end of a record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scanner {
+    state: State,
+}
+
+/// What a window gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scan {
+    /// The line feed that ends the record is at this offset.
+    Ended(usize),
+    /// No record has this byte here.
+    Malformed(usize),
+    /// The record goes on behind the window.
+    Open,
+}
+
+impl Scanner {
+    /// Looks at the next bytes of the record.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Scan {
+        let mut at = 0;
+        loop {
+            let rest = bytes.get(at..).unwrap_or(&[]);
+            let step = match self.state {
+                State::Plain => memchr::memchr3(b',', b'\n', b'"', rest),
+                State::Quoted => memchr::memchr(b'"', rest),
+                State::FieldStart | State::Quote | State::Return => (!rest.is_empty()).then_some(0),
+            };
+            let Some(step) = step else { return Scan::Open };
+            at += step;
+            let byte = bytes.get(at).copied().unwrap_or(0);
+            self.state = match (self.state, byte) {
+                (State::FieldStart, b'"') | (State::Quote, b'"') => State::Quoted,
+                (State::Quoted, _) => State::Quote,
+                (State::FieldStart | State::Plain | State::Quote, b',') => State::FieldStart,
+                (State::Quote, b'\r') => State::Return,
+                (State::Quote | State::Return, b'\n')
+                | (State::FieldStart | State::Plain, b'\n') => return Scan::Ended(at),
+                (State::Plain, b'"') | (State::Quote | State::Return, _) => {
+                    return Scan::Malformed(at);
+                }
+                (State::FieldStart | State::Plain, _) => State::Plain,
+            };
+            at += 1;
+        }
+    }
+}
+
+/// One field of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Field<'i> {
+    /// Its value, quotes undone.
+    pub(crate) value: Cow<'i, [u8]>,
+    /// Whether it stood in quotes.
+    pub(crate) quoted: bool,
+}
+
+/// Splits a record without its line end. A last field that is not closed counts only when the record
+/// was `cut`. `None` when the record is malformed or has too many fields.
+pub(crate) fn split(record: &[u8], cut: bool) -> Option<Vec<Field<'_>>> {
+    let mut fields = Vec::with_capacity(27);
+    let mut rest = Some(record);
+    while let Some(now) = rest {
+        if fields.len() >= FIELDS_MAX {
+            return None;
+        }
+        let (field, after) = match now.split_first() {
+            Some((b'"', inside)) => quoted(inside, cut)?,
+            _ => plain(now)?,
+        };
+        fields.push(field);
+        rest = after;
+    }
+    Some(fields)
+}
+
+type Split<'i> = (Field<'i>, Option<&'i [u8]>);
+
+fn plain(now: &[u8]) -> Option<Split<'_>> {
+    let (value, after) = match memchr::memchr(b',', now) {
+        Some(at) => (now.get(..at)?, Some(now.get(at + 1..)?)),
+        None => (now, None),
+    };
+    if memchr::memchr(b'"', value).is_some() {
+        return None;
+    }
+    Some((
+        Field {
+            value: Cow::Borrowed(value),
+            quoted: false,
+        },
+        after,
+    ))
+}
+
+fn quoted(inside: &[u8], cut: bool) -> Option<Split<'_>> {
+    let mut at = 0;
+    let mut doubled = false;
+    let end = loop {
+        let Some(step) = memchr::memchr(b'"', inside.get(at..)?) else {
+            if cut {
+                break inside.len();
+            }
+            return None;
+        };
+        at += step;
+        if inside.get(at + 1) != Some(&b'"') {
+            break at;
+        }
+        doubled = true;
+        at += 2;
+    };
+    let body = inside.get(..end)?;
+    let value = if doubled {
+        Cow::Owned(undouble(body))
+    } else {
+        Cow::Borrowed(body)
+    };
+    let after = match inside.get(end + 1) {
+        Some(b',') => Some(inside.get(end + 2..)?),
+        None => None,
+        Some(_) => return None,
+    };
+    Some((
+        Field {
+            value,
+            quoted: true,
+        },
+        after,
+    ))
+}
+
+fn undouble(body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(at) = memchr::memchr(b'"', rest) {
+        out.extend_from_slice(rest.get(..=at).unwrap_or(&[]));
+        rest = rest.get(at + 2..).unwrap_or(&[]);
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// Writes fields as they were read: what stood in quotes stands in quotes.
+pub(crate) fn join<'f>(fields: impl Iterator<Item = (&'f str, bool)>, out: &mut String) {
+    for (n, (value, quoted)) in fields.enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        if quoted {
+            out.push('"');
+            let mut parts = value.split('"');
+            out.push_str(parts.next().unwrap_or(""));
+            for part in parts {
+                out.push_str("\"\"");
+                out.push_str(part);
+            }
+            out.push('"');
+        } else {
+            out.push_str(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(input: &str, scan: Scan, fields: Option<&[&str]>) {
+        assert_eq!(Scanner::default().feed(input.as_bytes()), scan, "{input:?}");
+        let mut piecewise = Scanner::default();
+        let mut last = Scan::Open;
+        for (n, byte) in input.bytes().enumerate() {
+            last = match piecewise.feed(&[byte]) {
+                Scan::Ended(_) => Scan::Ended(n),
+                Scan::Malformed(_) => Scan::Malformed(n),
+                Scan::Open => continue,
+            };
+            break;
+        }
+        assert_eq!(last, scan, "{input:?} byte by byte");
+        let Scan::Ended(end) = scan else { return };
+        let line = input[..end].strip_suffix('\r').unwrap_or(&input[..end]);
+        let got = split(line.as_bytes(), false);
+        let got: Option<Vec<String>> = got.map(|fields| {
+            let text = |f: &Field<'_>| String::from_utf8(f.value.to_vec()).unwrap();
+            let mut again = String::new();
+            let texts: Vec<_> = fields.iter().map(|f| (text(f), f.quoted)).collect();
+            join(texts.iter().map(|(t, q)| (t.as_str(), *q)), &mut again);
+            assert_eq!(again, line);
+            fields.iter().map(text).collect()
+        });
+        assert_eq!(
+            got,
+            fields.map(|f| f.iter().map(|s| (*s).to_owned()).collect())
+        );
+    }
+
+    #[test]
+    fn records_and_fields() {
+        check(
+            "a,\"b\"\"c\",\nrest",
+            Scan::Ended(9),
+            Some(&["a", "b\"c", ""]),
+        );
+        check("a,\"x\ny\",b\n", Scan::Ended(9), Some(&["a", "x\ny", "b"]));
+        check("a,\"\"\r\nx", Scan::Ended(5), Some(&["a", ""]));
+        check("a,b\r\nx", Scan::Ended(4), Some(&["a", "b"]));
+        check("a,\0\n", Scan::Ended(3), Some(&["a", "\0"]));
+        check("a,\"b\"c\n", Scan::Malformed(5), None);
+        check("a,b\"c\n", Scan::Malformed(3), None);
+        check("a,\"b\n", Scan::Open, None);
+        check("a,\"\"\"\"\n", Scan::Ended(6), Some(&["a", "\""]));
+        assert!(split(&[b','; FIELDS_MAX], false).is_none());
+        assert_eq!(split(b"a,\"b", true).unwrap().len(), 2);
+        assert!(split(b"a,\"b", false).is_none());
+    }
+}

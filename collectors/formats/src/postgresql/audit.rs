@@ -1,0 +1,160 @@
+//! pgaudit's own text inside a message: `AUDIT: ` and CSV of nine or ten fields.
+//!
+//! pgaudit 1.7, README "Format": type, statement and substatement number, class, command, object type,
+//! object name, statement, parameter, and rows while `pgaudit.log_rows` is on (a session's setting, so
+//! both counts alternate in one file). Not here: the class of the event.
+
+use std::borrow::Cow;
+
+use crate::csv;
+
+/// The fields of one AUDIT text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Audit<'m> {
+    /// `SESSION` or `OBJECT`.
+    pub(crate) audit_type: Cow<'m, str>,
+    /// Number of the statement in its session.
+    pub(crate) statement_id: i64,
+    /// Number of the statement inside the statement.
+    pub(crate) substatement_id: i64,
+    /// `READ`, `WRITE`, `FUNCTION`, `ROLE`, `DDL`, `MISC` or `MISC_SET`.
+    pub(crate) class: Cow<'m, str>,
+    /// Such as `CREATE TABLE`.
+    pub(crate) command: Cow<'m, str>,
+    /// Such as `TABLE`; empty when none.
+    pub(crate) object_type: Cow<'m, str>,
+    /// Such as `public.payment`; empty when none.
+    pub(crate) object_name: Cow<'m, str>,
+    /// The statement, or `<previously logged>`, `<not logged>`.
+    pub(crate) statement: Cow<'m, str>,
+    /// Values as CSV, `<none>` or `<not logged>`.
+    pub(crate) parameters: Cow<'m, str>,
+    /// Rows, when logged.
+    pub(crate) rows: Option<i64>,
+    quoted: Vec<bool>,
+}
+
+/// What stands before the fields.
+const MARK: &str = "AUDIT: ";
+
+/// Whether a message is pgaudit's.
+pub(crate) fn is_audit(message: &str) -> bool {
+    message.starts_with(MARK)
+}
+
+/// Reads a message of pgaudit; of a `cut` one, as far as it goes.
+pub(crate) fn read(message: &str, cut: bool) -> Result<Audit<'_>, &'static str> {
+    let text = message.strip_prefix(MARK).ok_or("not an AUDIT text")?;
+    let fields = csv::split(text.as_bytes(), cut).ok_or("AUDIT text is not a CSV record")?;
+    let enough = if cut {
+        fields.len() >= 8
+    } else {
+        matches!(fields.len(), 9 | 10)
+    };
+    if !enough {
+        return Err("AUDIT text has not nine or ten fields");
+    }
+    let quoted = fields.iter().map(|field| field.quoted).collect();
+    let mut texts = fields.into_iter().map(|field| match field.value {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+    });
+    let mut next = || texts.next().unwrap_or(Cow::Borrowed(""));
+    let audit_type = next();
+    if !matches!(&*audit_type, "SESSION" | "OBJECT") {
+        return Err("AUDIT type is neither SESSION nor OBJECT");
+    }
+    let statement_id = next()
+        .parse()
+        .map_err(|_| "AUDIT statement id is no number")?;
+    let substatement_id = next()
+        .parse()
+        .map_err(|_| "AUDIT substatement id is no number")?;
+    let (class, command, object_type, object_name) = (next(), next(), next(), next());
+    let (statement, parameters, rows) = (next(), next(), texts.next());
+    let word = |c: u8| c.is_ascii_uppercase() || c == b'_';
+    if class.is_empty() || class.len() > 16 || !class.bytes().all(word) {
+        return Err("AUDIT class is no word");
+    }
+    let rows = match rows {
+        None => None,
+        Some(rows) => Some(rows.parse().map_err(|_| "AUDIT rows are no number")?),
+    };
+    Ok(Audit {
+        audit_type,
+        statement_id,
+        substatement_id,
+        class,
+        command,
+        object_type,
+        object_name,
+        statement,
+        parameters,
+        rows,
+        quoted,
+    })
+}
+
+impl Audit<'_> {
+    /// The message again, as pgaudit wrote it when nothing was changed.
+    pub(crate) fn message(&self) -> String {
+        let numbers = (
+            self.statement_id.to_string(),
+            self.substatement_id.to_string(),
+            self.rows.map(|rows| rows.to_string()),
+        );
+        let texts = [
+            Some(&*self.audit_type),
+            Some(numbers.0.as_str()),
+            Some(numbers.1.as_str()),
+            Some(&*self.class),
+            Some(&*self.command),
+            Some(&*self.object_type),
+            Some(&*self.object_name),
+            Some(&*self.statement),
+            Some(&*self.parameters),
+            numbers.2.as_deref(),
+        ];
+        let mut out = MARK.to_owned();
+        let quoted = self.quoted.iter().copied();
+        csv::join(texts.into_iter().flatten().zip(quoted), &mut out);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nine_or_ten_fields_and_nothing_else() {
+        for (text, rows) in [
+            ("AUDIT: SESSION,1,1,READ,SELECT,,,select 1,<none>", None),
+            (
+                "AUDIT: SESSION,1,1,READ,SELECT,,,select 1,<none>,7",
+                Some(7),
+            ),
+            (
+                "AUDIT: OBJECT,1,2,WRITE,INSERT,TABLE,public.t,\"insert ('a,\"\"b\"\"')\",\"1,\"\"2\"\"\"",
+                None,
+            ),
+            ("AUDIT: SESSION,1,1,READ,SELECT,,,\"a\nb\",<none>", None),
+        ] {
+            let audit = read(text, false).unwrap();
+            assert_eq!(audit.rows, rows);
+            assert_eq!(audit.message(), text);
+        }
+        for text in [
+            "AUDIT: SESSION,1,1,READ,SELECT,,,select 1",
+            "AUDIT: SESSION,1,1,READ,SELECT,,,select 1,<none>,x",
+            "AUDIT: SESSION,1,1,READ,SELECT,,,select 1,<none>,7,8",
+            "AUDIT: SITTING,1,1,READ,SELECT,,,select 1,<none>",
+            "AUDIT: SESSION,x,1,READ,SELECT,,,select 1,<none>",
+            "AUDIT: SESSION,1,1,re'ad,SELECT,,,select 1,<none>",
+            "AUDIT: SESSION,1,1,READ,SELECT,,,\"a\"b,<none>",
+            "audit: SESSION,1,1,READ,SELECT,,,select 1,<none>",
+        ] {
+            assert!(read(text, false).is_err(), "{text}");
+        }
+    }
+}

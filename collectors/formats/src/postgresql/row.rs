@@ -1,0 +1,214 @@
+//! One record of csvlog, its columns named and checked.
+//!
+//! PostgreSQL 18 manual, 19.8.4 "Using CSV-Format Log Output": 23 columns up to version 12, 24 in 13
+//! (`backend_type`), 26 from 14 (`leader_pid`, `query_id`). Columns that the server writes as numbers or
+//! codes are checked, so nothing free can hide in them. Not here: the meaning of a message.
+
+use std::borrow::Cow;
+
+use crate::csv::{self, Field};
+use crate::text::lossless;
+
+/// Columns by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    LogTime = 0,
+    User = 1,
+    Database = 2,
+    ProcessId = 3,
+    ConnectionFrom = 4,
+    SessionId = 5,
+    SessionLine = 6,
+    CommandTag = 7,
+    SessionStart = 8,
+    Vxid = 9,
+    Xid = 10,
+    Severity = 11,
+    SqlState = 12,
+    Message = 13,
+    Detail = 14,
+    Hint = 15,
+    InternalQuery = 16,
+    Context = 18,
+    Query = 19,
+    Location = 21,
+    ApplicationName = 22,
+    BackendType = 23,
+    LeaderPid = 24,
+    QueryId = 25,
+}
+
+/// Why a record is no row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotARow(pub(crate) &'static str);
+
+/// One column.
+#[derive(Clone, Debug)]
+pub(crate) struct Value<'i> {
+    pub(crate) text: Cow<'i, str>,
+    pub(crate) quoted: bool,
+}
+
+/// A record with its columns.
+#[derive(Clone, Debug)]
+pub(crate) struct Row<'i> {
+    pub(crate) values: Vec<Value<'i>>,
+    /// Some byte was not UTF-8.
+    pub(crate) invalid_utf8: bool,
+}
+
+impl<'i> Row<'i> {
+    /// Reads a record without its line end; of a `cut` one, the columns that are there.
+    pub(crate) fn read(record: &'i [u8], cut: bool) -> Result<Row<'i>, NotARow> {
+        let fields = csv::split(record, cut).ok_or(NotARow("not a CSV record"))?;
+        if !cut && !matches!(fields.len(), 23 | 24 | 26) {
+            return Err(NotARow("not 23, 24 or 26 columns"));
+        }
+        let mut invalid_utf8 = false;
+        let values = fields
+            .into_iter()
+            .map(|field| value(field, &mut invalid_utf8))
+            .collect();
+        let row = Row {
+            values,
+            invalid_utf8,
+        };
+        row.check()?;
+        Ok(row)
+    }
+
+    /// A column's text; the empty string for one that is absent.
+    pub(crate) fn get(&self, column: Column) -> &str {
+        self.values
+            .get(column as usize)
+            .map_or("", |value| &value.text)
+    }
+
+    /// A column's text if it is not empty.
+    pub(crate) fn some(&self, column: Column) -> Option<&str> {
+        Some(self.get(column)).filter(|text| !text.is_empty())
+    }
+
+    fn check(&self) -> Result<(), NotARow> {
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        let number = |text: &str| {
+            let text = text.strip_prefix('-').unwrap_or(text);
+            text.len() <= 20 && digits(text)
+        };
+        let of = |column, ok: &dyn Fn(&str) -> bool, why| {
+            if ok(self.get(column)) {
+                Ok(())
+            } else {
+                Err(NotARow(why))
+            }
+        };
+        let hexadecimal = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
+        of(
+            Column::ProcessId,
+            &|t| !t.is_empty() && t.len() <= 10 && digits(t),
+            "process id is no number",
+        )?;
+        of(
+            Column::SessionId,
+            &|t| {
+                t.split_once('.').is_some_and(|(start, pid)| {
+                    (1..=16).contains(&start.len())
+                        && (1..=8).contains(&pid.len())
+                        && hexadecimal(start)
+                        && hexadecimal(pid)
+                })
+            },
+            "session id is not two hexadecimal numbers",
+        )?;
+        of(
+            Column::SessionLine,
+            &|t| !t.is_empty() && t.len() <= 18 && digits(t),
+            "session line is no number",
+        )?;
+        of(
+            Column::SessionStart,
+            &|t| t.is_empty() || is_time(t),
+            "session start is no time",
+        )?;
+        let vxid = |t: &str| {
+            t.len() <= 30
+                && t.bytes()
+                    .all(|b| b.is_ascii_digit() || matches!(b, b'/' | b'-'))
+        };
+        of(
+            Column::Vxid,
+            &vxid,
+            "virtual transaction is not two numbers",
+        )?;
+        of(Column::Xid, &number, "transaction is no number")?;
+        let word = |t: &str| {
+            t.len() <= 10
+                && t.bytes()
+                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        };
+        of(
+            Column::Severity,
+            &|t| !t.is_empty() && word(t),
+            "severity is no word",
+        )?;
+        of(
+            Column::SqlState,
+            &|t| t.len() == 5 && word(t),
+            "SQLSTATE is not five characters",
+        )?;
+        of(Column::LeaderPid, &number, "leader pid is no number")?;
+        of(Column::QueryId, &number, "query id is no number")
+    }
+}
+
+fn value<'i>(field: Field<'i>, invalid_utf8: &mut bool) -> Value<'i> {
+    let quoted = field.quoted;
+    let text = match field.value {
+        Cow::Borrowed(bytes) => {
+            let (text, invalid) = lossless(bytes);
+            *invalid_utf8 |= invalid;
+            text
+        }
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|error| {
+            *invalid_utf8 = true;
+            lossless(error.as_bytes()).0.into_owned()
+        })),
+    };
+    Value { text, quoted }
+}
+
+/// Whether a text has the shape of a time, whatever its zone.
+fn is_time(text: &str) -> bool {
+    starts_with_time(text.as_bytes()) && text.len() <= 40
+}
+
+/// Whether bytes begin with `YYYY-MM-DD HH:MM:SS`.
+fn starts_with_time(bytes: &[u8]) -> bool {
+    const SHAPE: &[u8; 19] = b"0000-00-00 00:00:00";
+    bytes.len() >= SHAPE.len()
+        && SHAPE.iter().zip(bytes).all(|(shape, byte)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            mark => byte == mark,
+        })
+}
+
+/// Whether a line can be the beginning of a record: `None` when the window is too short to say.
+pub(crate) fn plausible_start(line: &[u8], at_end: bool) -> Option<bool> {
+    // A time, milliseconds and a zone of up to twelve characters, then a comma.
+    const HEAD: usize = 23;
+    const ZONE_MAX: usize = 14;
+    let line_end = memchr::memchr(b'\n', line.get(..HEAD + ZONE_MAX).unwrap_or(line));
+    if line.len() < HEAD + ZONE_MAX && line_end.is_none() && !at_end {
+        return None;
+    }
+    let zone = line.get(HEAD..).unwrap_or(&[]);
+    let comma = zone.iter().take(ZONE_MAX).position(|b| *b == b',');
+    Some(
+        starts_with_time(line)
+            && line.get(19) == Some(&b'.')
+            && zone.first() == Some(&b' ')
+            && comma.is_some_and(|at| {
+                at > 1 && zone.iter().take(at).all(|b| *b != b'"' && *b != b'\n')
+            }),
+    )
+}

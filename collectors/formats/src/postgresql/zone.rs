@@ -1,0 +1,301 @@
+//! Times of a log line: a civil time and a zone abbreviation, which names a zone only sometimes.
+//!
+//! `UTC`, `GMT` and numeric offsets are exact. Otherwise the source's `timezone` setting decides (and the
+//! abbreviation decides which side of a repeated hour it is); without one, abbreviations that only one
+//! zone in wide use has are read as that, and the assumption is noted; any other is read as UTC and
+//! flagged. Not here: what the time is the time of.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
+use ledger_core::Nanos;
+
+/// A zone that the source's configuration names.
+#[derive(Clone, Debug)]
+pub(crate) struct Zone {
+    name: String,
+    zone: TimeZone,
+}
+
+/// A time that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Time {
+    /// The time.
+    pub(crate) at: Nanos,
+    /// Offset from UTC in minutes.
+    pub(crate) offset_minutes: i32,
+    /// Which zone it was read in, unless that was exact; and the flag that says how far that is known.
+    pub(crate) assumed: Option<(String, &'static str)>,
+}
+
+/// Abbreviations with one meaning in wide use, with their offset in minutes.
+const ABBREVIATIONS: &[(&str, i32)] = &[
+    ("EST", -300),
+    ("EDT", -240),
+    ("MST", -420),
+    ("MDT", -360),
+    ("PST", -480),
+    ("PDT", -420),
+    ("AKST", -540),
+    ("AKDT", -480),
+    ("HST", -600),
+    ("CET", 60),
+    ("CEST", 120),
+    ("EET", 120),
+    ("EEST", 180),
+    ("WET", 0),
+    ("WEST", 60),
+    ("MSK", 180),
+    ("JST", 540),
+    ("KST", 540),
+    ("HKT", 480),
+    ("AEST", 600),
+    ("AEDT", 660),
+    ("ACST", 570),
+    ("ACDT", 630),
+    ("AWST", 480),
+    ("NZST", 720),
+    ("NZDT", 780),
+    ("SAST", 120),
+    ("CAT", 120),
+    ("EAT", 180),
+    ("WAT", 60),
+];
+
+impl Zone {
+    /// A zone of the IANA database.
+    pub(crate) fn named(name: &str) -> Option<Zone> {
+        TimeZone::get(name).ok().map(|zone| Zone {
+            name: name.to_owned(),
+            zone,
+        })
+    }
+}
+
+/// Reads `YYYY-MM-DD HH:MM:SS[.fff] ZZZ`.
+pub(crate) fn parse(text: &str, zone: Option<&Zone>) -> Option<Time> {
+    let (civil, abbreviation) = text.rsplit_once(' ')?;
+    let civil = civil_time(civil.as_bytes())?;
+    let utc = Offset::UTC.to_timestamp(civil).ok()?;
+    if let Some(offset_minutes) = exact(abbreviation) {
+        return shifted(utc, offset_minutes, None);
+    }
+    if let Some(zone) = zone {
+        return in_zone(civil, abbreviation, zone);
+    }
+    match ABBREVIATIONS.iter().find(|(name, _)| *name == abbreviation) {
+        Some((name, minutes)) => {
+            let assumed = format!("{name} read as UTC{:+}", f64::from(*minutes) / 60.0);
+            shifted(utc, *minutes, Some((assumed, "zone-assumed")))
+        }
+        None => shifted(
+            utc,
+            0,
+            Some((format!("{abbreviation} read as UTC"), "zone-unknown")),
+        ),
+    }
+}
+
+fn shifted(utc: Timestamp, minutes: i32, assumed: Option<(String, &'static str)>) -> Option<Time> {
+    let ns = i64::try_from(utc.as_nanosecond()).ok()?;
+    let at = Nanos(ns.checked_sub(i64::from(minutes).checked_mul(60_000_000_000)?)?);
+    Some(Time {
+        at,
+        offset_minutes: minutes,
+        assumed,
+    })
+}
+
+fn in_zone(civil: DateTime, abbreviation: &str, zone: &Zone) -> Option<Time> {
+    let ambiguous = zone.zone.to_ambiguous_timestamp(civil);
+    let (offset, mut flag) = match ambiguous.offset() {
+        AmbiguousOffset::Unambiguous { offset } => (offset, "zone-configured"),
+        AmbiguousOffset::Gap { before, .. } => (before, "dst-gap"),
+        AmbiguousOffset::Fold { before, after } => {
+            let is = |offset| abbreviates(civil, offset, abbreviation, zone);
+            match (is(before), is(after)) {
+                (Some(true), Some(false)) => (before, "zone-configured"),
+                (Some(false), Some(true)) => (after, "zone-configured"),
+                _ => (before, "dst-fold"),
+            }
+        }
+    };
+    if flag == "zone-configured" && abbreviates(civil, offset, abbreviation, zone) == Some(false) {
+        flag = "zone-mismatch";
+    }
+    let minutes = offset.seconds() / 60;
+    let utc = Offset::UTC.to_timestamp(civil).ok()?;
+    shifted(utc, minutes, Some((zone.name.clone(), flag)))
+}
+
+/// Whether the zone writes this abbreviation at this offset.
+fn abbreviates(civil: DateTime, offset: Offset, abbreviation: &str, zone: &Zone) -> Option<bool> {
+    let at = offset.to_timestamp(civil).ok()?;
+    Some(zone.zone.to_offset_info(at).abbreviation() == abbreviation)
+}
+
+/// The offset in minutes that an abbreviation states by itself.
+fn exact(abbreviation: &str) -> Option<i32> {
+    if matches!(abbreviation, "UTC" | "GMT" | "UCT" | "Z") {
+        return Some(0);
+    }
+    // Zones without letters are written as `+03`, `-0330` or `+05:45`.
+    let (sign, digits) = match abbreviation.split_at_checked(1)? {
+        ("+", digits) => (1, digits),
+        ("-", digits) => (-1, digits),
+        _ => return None,
+    };
+    let digits = digits.replace(':', "");
+    let (hours, minutes) = match digits.len() {
+        2 => (digits.get(..2)?, "0"),
+        4 => (digits.get(..2)?, digits.get(2..)?),
+        _ => return None,
+    };
+    Some(sign * (hours.parse::<i32>().ok()? * 60 + minutes.parse::<i32>().ok()?))
+}
+
+fn civil_time(text: &[u8]) -> Option<DateTime> {
+    let number = |from: usize, length: usize| -> Option<i32> {
+        text.get(from..from + length)?
+            .iter()
+            .try_fold(0, |sum: i32, byte| {
+                byte.is_ascii_digit()
+                    .then(|| sum * 10 + i32::from(byte - b'0'))
+            })
+    };
+    let mark = |at: usize, byte: u8| (text.get(at) == Some(&byte)).then_some(());
+    mark(4, b'-')?;
+    mark(7, b'-')?;
+    mark(10, b' ')?;
+    mark(13, b':')?;
+    mark(16, b':')?;
+    let fraction = match text.len() {
+        19 => 0,
+        23 => {
+            mark(19, b'.')?;
+            number(20, 3)? * 1_000_000
+        }
+        26 => {
+            mark(19, b'.')?;
+            number(20, 6)? * 1_000
+        }
+        _ => return None,
+    };
+    let small = |from| number(from, 2).and_then(|n| i8::try_from(n).ok());
+    let year = i16::try_from(number(0, 4)?).ok()?;
+    DateTime::new(
+        year,
+        small(5)?,
+        small(8)?,
+        small(11)?,
+        small(14)?,
+        small(17)?,
+        fraction,
+    )
+    .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_zones() {
+        let york = Zone::named("America/New_York").unwrap();
+        for (text, zone, at, minutes, flag) in [
+            (
+                "2026-11-23 09:42:06.565 UTC",
+                None,
+                1_795_426_926_565,
+                0,
+                None,
+            ),
+            (
+                "2026-11-23 04:42:06.565 EST",
+                None,
+                1_795_426_926_565,
+                -300,
+                Some("zone-assumed"),
+            ),
+            (
+                "2026-11-23 04:42:06.565 EST",
+                Some(&york),
+                1_795_426_926_565,
+                -300,
+                Some("zone-configured"),
+            ),
+            (
+                "2026-11-23 09:42:06.565 UTC",
+                Some(&york),
+                1_795_426_926_565,
+                0,
+                None,
+            ),
+            (
+                "2026-11-23 12:42:06.565 +03",
+                None,
+                1_795_426_926_565,
+                180,
+                None,
+            ),
+            (
+                "2026-11-23 15:27:06.565 +0545",
+                None,
+                1_795_426_926_565,
+                345,
+                None,
+            ),
+            (
+                "2026-11-23 09:42:06.565 XYZ",
+                None,
+                1_795_426_926_565,
+                0,
+                Some("zone-unknown"),
+            ),
+            // The hour that comes twice: the abbreviation says which.
+            (
+                "2026-11-01 01:30:00.000 EDT",
+                Some(&york),
+                1_793_511_000_000,
+                -240,
+                Some("zone-configured"),
+            ),
+            (
+                "2026-11-01 01:30:00.000 EST",
+                Some(&york),
+                1_793_514_600_000,
+                -300,
+                Some("zone-configured"),
+            ),
+            (
+                "2026-11-01 01:30:00.000 XYZ",
+                Some(&york),
+                1_793_511_000_000,
+                -240,
+                Some("dst-fold"),
+            ),
+            (
+                "2026-11-23 04:42:06.565 CST",
+                Some(&york),
+                1_795_426_926_565,
+                -300,
+                Some("zone-mismatch"),
+            ),
+        ] {
+            let time = parse(text, zone).unwrap();
+            assert_eq!(time.at, Nanos(at * 1_000_000), "{text}");
+            assert_eq!(time.offset_minutes, minutes, "{text}");
+            assert_eq!(time.assumed.map(|(_, flag)| flag), flag, "{text}");
+        }
+        for bad in [
+            "",
+            "2026-11-23 09:42:06.565",
+            "2026-13-23 09:42:06.565 UTC",
+            "2026-11-23T09:42:06 UTC",
+            "2026-11-23 09:42:6 UTC",
+        ] {
+            assert!(parse(bad, None).is_none(), "{bad}");
+        }
+        assert!(Zone::named("Mars/Olympus").is_none());
+    }
+}

@@ -1,0 +1,145 @@
+//! Bytes to text without loss, cuts at a bound, and keyed digests.
+//!
+//! Not here: what a text means, masking.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use hmac::{Hmac, KeyInit, Mac};
+use ledger_event::{Fingerprint, Text};
+use sha2::Sha256;
+
+use crate::format::FormatKeys;
+
+/// Bytes as text: what is not UTF-8 becomes `\xNN`, byte by byte; whether there was such.
+pub(crate) fn lossless(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return (Cow::Borrowed(text), false);
+    }
+    let mut out = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    (Cow::Owned(out), true)
+}
+
+/// Cuts a text so that its JSON form has at most `budget` bytes; whether it was cut. What looks like the
+/// beginning of a number at the cut goes too, so that no part of a card number is left there.
+pub(crate) fn cut(text: &mut Cow<'_, str>, budget: usize) -> bool {
+    if text.len() <= budget / 6 {
+        return false;
+    }
+    let mut cost = 0;
+    let end = text.char_indices().find_map(|(at, c)| {
+        cost += match c {
+            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+            c if c < ' ' => 6,
+            c => c.len_utf8(),
+        };
+        (cost > budget).then_some(at)
+    });
+    let Some(end) = end else { return false };
+    let kept = text.get(..end).unwrap_or("");
+    let kept = without_open_number(kept).to_owned();
+    *text = Cow::Owned(kept);
+    true
+}
+
+/// The text without the digits and separators at its end.
+pub(crate) fn without_open_number(text: &str) -> &str {
+    let trimmed = text.trim_end_matches(|c: char| {
+        c.is_ascii_digit() || matches!(c, ' ' | '-' | '.' | '\t' | '\u{a0}')
+    });
+    // Only blanks and dots stood there: nothing was open.
+    let tail = text.get(trimmed.len()..).unwrap_or("");
+    if tail.bytes().any(|b| b.is_ascii_digit()) {
+        trimmed
+    } else {
+        text
+    }
+}
+
+/// A digest under the source's key; every use has its own label.
+pub(crate) struct Digest(Hmac<Sha256>);
+
+impl Digest {
+    /// Of bytes that must not be guessed from their digest: the native record.
+    pub(crate) fn of_raw(keys: &FormatKeys) -> Digest {
+        Digest::labelled(keys, b"custody raw v1")
+    }
+
+    /// Of what identifies a native record.
+    pub(crate) fn of_identity(keys: &FormatKeys) -> Digest {
+        Digest::labelled(keys, b"custody event uid v1")
+    }
+
+    fn labelled(keys: &FormatKeys, label: &[u8]) -> Digest {
+        // RFC 2104: a key shorter than a block is followed by zeros.
+        let mut block = [0; 64];
+        for (slot, byte) in block.iter_mut().zip(keys.digest_key) {
+            *slot = byte;
+        }
+        let mut mac = <Hmac<Sha256> as KeyInit>::new(&block.into());
+        mac.update(label);
+        Digest(mac)
+    }
+
+    /// Takes more bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update(bytes);
+        self
+    }
+
+    /// The first `bytes` bytes of the digest in hexadecimal.
+    pub(crate) fn hex(self, bytes: usize) -> String {
+        let digest = self.0.finalize().into_bytes();
+        let mut out = String::with_capacity(bytes * 2);
+        for byte in digest.iter().take(bytes) {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{byte:02x}");
+        }
+        out
+    }
+
+    /// As OCSF's `fingerprint`.
+    pub(crate) fn fingerprint(self) -> Fingerprint<'static> {
+        Fingerprint {
+            algorithm_id: Some(99),
+            algorithm: Some(Text::from("HMAC-SHA-256")),
+            value: Some(Text::from(self.hex(32))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_without_loss() {
+        assert_eq!(lossless("æ\0".as_bytes()), (Cow::Borrowed("æ\0"), false));
+        assert_eq!(
+            lossless(b"a\xff\xc3b"),
+            (Cow::Owned("a\\xff\\xc3b".into()), true)
+        );
+    }
+
+    #[test]
+    fn a_cut_leaves_no_part_of_a_number() {
+        for (text, budget, expected) in [
+            ("abcdef", 3, "abc"),
+            ("ab\"\"\"", 4, "ab\""),
+            ("pan 4111 1111 1111 1111", 21, "pan"),
+            ("æøå", 3, "æ"),
+            ("abc", 99, "abc"),
+        ] {
+            let mut now = Cow::Borrowed(text);
+            assert_eq!(cut(&mut now, budget), text != expected);
+            assert_eq!(now, expected);
+        }
+    }
+}
