@@ -637,3 +637,15 @@ fn cost_of_a_record() {
         bytes / records as usize
     );
 }
+
+/// Every event of the samples, one a line, for `scripts/ocsf_check.py`:
+/// `cargo test --release -p collectors-formats -- --ignored --nocapture print_events | grep '^{'`.
+#[test]
+#[ignore = "prints events"]
+fn print_events() {
+    println!();
+    let odd = "garbage\n".to_owned() + &row("canceling autovacuum task").replace("\"dba\",\"cards\"", ",");
+    for answer in [UTC, YORK, odd.as_bytes()].into_iter().flat_map(read_all) {
+        println!("{}", answer.json);
+    }
+}
