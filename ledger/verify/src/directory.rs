@@ -110,6 +110,9 @@ fn walk(
             finished,
         };
         walk.arrays.finish(&end, &mut walk.not_checked)?;
+        if !walk.finished && tail == Tail::AtRest {
+            walk.not_checked.push(NotChecked::Interrupted);
+        }
         check_history_end(&walk.marks, finished, shared, &mut walk.not_checked);
     }
     let head = walk.marks.last.as_ref().and_then(|last| last.head.clone());

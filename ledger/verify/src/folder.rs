@@ -20,7 +20,7 @@ use crate::report::{NotChecked, Tail};
 
 const LOGS: &str = "logs";
 /// Files that exist while `last-note` or `checkpoints` is being replaced.
-const TEMPORARY: &[&str] = &["last-note.tmp", "checkpoints.tmp"];
+const TEMPORARY: &[&str] = &["last-note.tmp", "checkpoints.new"];
 
 /// The files of one log.
 pub(crate) struct Folder {

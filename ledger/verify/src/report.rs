@@ -160,6 +160,8 @@ pub enum NotChecked {
         /// How many.
         count: u64,
     },
+    /// The last segment is unfinished: the log was interrupted, or its end was cut away.
+    Interrupted,
     /// The last note is newer than the newest kept checkpoint, as after an interruption.
     HistoryBehind,
     /// What a running writer is in the middle of.
@@ -220,6 +222,10 @@ impl fmt::Display for NotChecked {
                 f,
                 "{count} stored hashes of the unfinished segment: not on disk yet, the next start \
                  computes them"
+            ),
+            NotChecked::Interrupted => f.write_str(
+                "whether entries after the last checkpoint are missing: the log was not stopped \
+                 cleanly",
             ),
             NotChecked::HistoryBehind => f.write_str(
                 "whether a kept checkpoint was removed from the end of the history: the last note \

@@ -212,7 +212,12 @@ fn cut_and_grown_files_are_named() {
     let missing = |what: &MisdeedKind| matches!(what, MisdeedKind::HashMissing { .. });
     spoiled(&log, &|f| cut(array, 32, f), array, &missing);
     spoiled(&log, &|f| cut(array, 1, f), array, &missing);
-    // A finish frame that is cut away whole leaves no torn tail, but a log that was not stopped.
+    // A finish frame that is cut away whole leaves no torn tail. Of the last segment it leaves an
+    // interrupted log, which lacks nothing that was in it, and is said.
+    let saved = log.save();
+    cut(&entries, 72, &saved.folder());
+    let report = accepted(&saved);
+    assert!(report.not_checked.contains(&NotChecked::Interrupted));
     let unfinished = |what: &MisdeedKind| matches!(what, MisdeedKind::SegmentUnfinished);
     let first = "00000000000000000000.entries";
     spoiled(&log, &|f| cut(first, 72, f), first, &unfinished);

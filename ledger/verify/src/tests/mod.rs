@@ -75,3 +75,30 @@ fn built(
     names(&report, file, what);
     report
 }
+
+#[test]
+fn every_misdeed_has_a_test() {
+    let variants = include_str!("../misdeed.rs")
+        .split_once("pub enum MisdeedKind {")
+        .and_then(|(_, rest)| rest.split_once("\n}\n"))
+        .map(|(variants, _)| variants)
+        .unwrap();
+    let names: Vec<&str> = variants
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()))
+        .map(|line| line.split(|c: char| !c.is_alphanumeric()).next().unwrap())
+        .collect();
+    let tests = [
+        include_str!("entries.rs"),
+        include_str!("files.rs"),
+        include_str!("frames.rs"),
+        include_str!("notes.rs"),
+        include_str!("tiles.rs"),
+    ]
+    .concat();
+    assert!(names.len() > 40, "{names:?}");
+    for name in names {
+        assert!(tests.contains(&format!("MisdeedKind::{name}")), "{name}");
+    }
+}
