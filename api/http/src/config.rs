@@ -1,0 +1,218 @@
+//! What an operator can set about the server: the section `[http]` of custody.toml.
+//!
+//! Not here: reading the file (api/cli), TLS (a proxy in front ends it), tokens.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The section `[http]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address and port to listen on, such as `127.0.0.1:7480` or `[::1]:7480`; empty for none.
+    /// The socket in the log's folder is always there.
+    pub listen: String,
+    /// Serve the checkpoint and the hash tiles to everybody who reaches that address.
+    pub publish: bool,
+    /// Serve entry bundles to everybody as well. They hold no personal data and no payloads, but
+    /// times, sources and kinds of everything that happened.
+    pub entries_public: bool,
+    /// Connections that the address takes at once: 1 to 10,000. Further ones wait.
+    pub connections_max: usize,
+    /// Requests that are worked on at once, on the address and on the socket each: 1 to 1,000.
+    /// Further ones are told to come again.
+    pub requests_max: usize,
+    /// Queries and tails that are answered at once on the socket: 1 to 256.
+    pub streams_max: usize,
+    /// A client must send the head of its request within this many milliseconds: 100 to 60,000.
+    pub head_ms: u64,
+    /// A request must be answered within this many milliseconds: 1,000 to 300,000. Queries and
+    /// tails must begin within it.
+    pub request_ms: u64,
+    /// On a stop, requests that are being worked on have this many seconds to end: 0 to 300.
+    pub stop_s: u64,
+    /// Not ready when entries wait longer than this many seconds for a checkpoint: 1 to 3,600.
+    pub ready_checkpoint_age_s: u64,
+    /// Not ready when the log's disk has less than this many MiB free: 0 to 1,048,576.
+    pub ready_disk_free_mib: u64,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        HttpConfig {
+            listen: "127.0.0.1:7480".to_owned(),
+            publish: false,
+            entries_public: false,
+            connections_max: 512,
+            requests_max: 64,
+            streams_max: 16,
+            head_ms: 5_000,
+            request_ms: 30_000,
+            stop_s: 10,
+            ready_checkpoint_age_s: 30,
+            ready_disk_free_mib: 256,
+        }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpConfigError {
+    /// Not an address and a port.
+    #[error("http.listen is {value:?}; give an address and a port, such as \"127.0.0.1:7480\"")]
+    Listen {
+        /// What was set.
+        value: String,
+    },
+    /// Entries without what proves them.
+    #[error("http.entries_public is true but http.publish is not: publish both, or neither")]
+    EntriesWithoutTiles,
+    /// A number outside its bounds.
+    #[error("http.{key} is {value}; it must be {least} to {most}")]
+    OutOfBounds {
+        /// The key.
+        key: &'static str,
+        /// What was set.
+        value: u64,
+        /// The least legal value.
+        least: u64,
+        /// The greatest legal value.
+        most: u64,
+    },
+}
+
+/// Checked settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpOptions {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) publish: bool,
+    pub(crate) entries_public: bool,
+    pub(crate) connections_max: usize,
+    pub(crate) requests_max: usize,
+    pub(crate) streams_max: usize,
+    pub(crate) head: Duration,
+    pub(crate) request: Duration,
+    pub(crate) stop_s: u64,
+    pub(crate) ready_checkpoint_age: Duration,
+    pub(crate) ready_disk_free_bytes: u64,
+}
+
+impl HttpConfig {
+    /// The checked form.
+    ///
+    /// # Errors
+    /// The first setting that cannot be.
+    pub fn check(&self) -> Result<HttpOptions, HttpConfigError> {
+        for (key, value, least, most) in [
+            ("connections_max", self.connections_max as u64, 1, 10_000),
+            ("requests_max", self.requests_max as u64, 1, 1_000),
+            ("streams_max", self.streams_max as u64, 1, 256),
+            ("head_ms", self.head_ms, 100, 60_000),
+            ("request_ms", self.request_ms, 1_000, 300_000),
+            ("stop_s", self.stop_s, 0, 300),
+            (
+                "ready_checkpoint_age_s",
+                self.ready_checkpoint_age_s,
+                1,
+                3_600,
+            ),
+            ("ready_disk_free_mib", self.ready_disk_free_mib, 0, 1 << 20),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(HttpConfigError::OutOfBounds {
+                    key,
+                    value,
+                    least,
+                    most,
+                });
+            }
+        }
+        if self.entries_public && !self.publish {
+            return Err(HttpConfigError::EntriesWithoutTiles);
+        }
+        Ok(HttpOptions {
+            listen: self.listen_address()?,
+            publish: self.publish,
+            entries_public: self.entries_public,
+            connections_max: self.connections_max,
+            requests_max: self.requests_max,
+            streams_max: self.streams_max,
+            head: Duration::from_millis(self.head_ms),
+            request: Duration::from_millis(self.request_ms),
+            stop_s: self.stop_s,
+            ready_checkpoint_age: Duration::from_secs(self.ready_checkpoint_age_s),
+            ready_disk_free_bytes: self.ready_disk_free_mib << 20,
+        })
+    }
+
+    fn listen_address(&self) -> Result<Option<SocketAddr>, HttpConfigError> {
+        if self.listen.is_empty() {
+            return Ok(None);
+        }
+        let refused = |_| HttpConfigError::Listen {
+            value: self.listen.chars().take(128).collect(),
+        };
+        self.listen.parse().map(Some).map_err(refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_cannot_be_are_named_and_their_twins_taken() {
+        let check = |change: &dyn Fn(&mut HttpConfig)| {
+            let mut config = HttpConfig::default();
+            change(&mut config);
+            config.check().map_err(|error| error.to_string())
+        };
+        for listen in [
+            "7480",
+            "localhost:7480",
+            "127.0.0.1",
+            "127.0.0.1:65536",
+            "::1:7480x",
+        ] {
+            let error = check(&|c| c.listen = listen.to_owned()).unwrap_err();
+            assert!(
+                error.contains("http.listen is") && error.contains("a port"),
+                "{error}"
+            );
+        }
+        let error = check(&|c| c.entries_public = true).unwrap_err();
+        assert!(error.contains("http.publish"), "{error}");
+        for (change, key) in [
+            (
+                &(|c: &mut HttpConfig| c.connections_max = 0) as &dyn Fn(&mut HttpConfig),
+                "connec",
+            ),
+            (&|c| c.requests_max = 1_001, "requests_max"),
+            (&|c| c.streams_max = 0, "streams_max"),
+            (&|c| c.head_ms = 99, "head_ms"),
+            (&|c| c.request_ms = 999, "request_ms"),
+            (&|c| c.stop_s = 301, "stop_s"),
+            (&|c| c.ready_checkpoint_age_s = 0, "ready_checkpoint_age_s"),
+            (
+                &|c| c.ready_disk_free_mib = (1 << 20) + 1,
+                "ready_disk_free_mib",
+            ),
+        ] {
+            let error = check(change).unwrap_err();
+            assert!(
+                error.contains(key) && error.contains("it must be"),
+                "{error}"
+            );
+        }
+        assert!(check(&|_| ()).is_ok());
+        assert_eq!(check(&|c| c.listen = String::new()).unwrap().listen, None);
+        assert!(check(&|c| c.listen = "[::1]:0".to_owned()).is_ok());
+        let public = check(&|c| {
+            c.publish = true;
+            c.entries_public = true;
+        });
+        assert!(public.unwrap().entries_public);
+    }
+}

@@ -1,0 +1,84 @@
+//! What happens to every request before its route and after it: a bound on how many are worked on,
+//! a bound on the time, problems with their instance, counts. And how a route leaves the async
+//! threads for work that blocks.
+//!
+//! Not here: who may ask.
+
+use std::time::Duration;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::middleware::Next;
+use actix_web::web::{self, Data};
+use actix_web::{Error, HttpResponse, ResponseError as _};
+use ledger_log::door::PUBLISHED_WAIT;
+use tokio::time::timeout;
+
+use crate::local::PUBLISHED_PATH;
+use crate::problem::{Problem, ProblemType};
+use crate::site::{Front, Site};
+
+/// Runs `work`, which blocks, away from the async threads.
+pub(crate) async fn block<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let ended = |_| Problem::new(ProblemType::Stopped, "the server is stopping");
+    web::block(work).await.map_err(ended)
+}
+
+/// The middleware around every route.
+pub(crate) async fn gate(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(front) = request.app_data::<Data<Front>>().cloned() else {
+        let problem = Problem::new(ProblemType::Stopped, "the server has no log");
+        return Ok(refused(request, &problem));
+    };
+    let site = &front.site;
+    let traffic = site.traffic(front.listener);
+    let path = request.path().to_owned();
+    let bound = time_bound(site, &path);
+    let mut answer = match traffic.admit() {
+        Err(problem) => refused(request, &problem),
+        // No copy of the request is kept, as actix-web needs it for itself alone. So after a
+        // timeout there is none left to answer with, only the problem.
+        Ok(_permit) => match timeout(bound, next.call(request)).await {
+            Ok(answer) => answer?.map_into_boxed_body(),
+            Err(_) => {
+                let problem = Problem::new(
+                    ProblemType::Timeout,
+                    "the log took longer than http.request_ms allows: ask again",
+                );
+                traffic.count(problem.status_code().as_u16());
+                return Err(problem.at(&path).into());
+            }
+        },
+    };
+    let problem = answer
+        .response()
+        .error()
+        .and_then(|error| error.as_error::<Problem>());
+    if let Some(response) = problem.map(|problem| problem.response(&path)) {
+        answer = answer.into_response(response);
+    }
+    let headers = answer.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    traffic.count(answer.status().as_u16());
+    Ok(answer)
+}
+
+fn refused(request: ServiceRequest, problem: &Problem) -> ServiceResponse<BoxBody> {
+    let response: HttpResponse = problem.response(request.path());
+    request.into_response(response)
+}
+
+/// Who waits for a checkpoint is told by the door when the wait is over.
+fn time_bound(site: &Site, path: &str) -> Duration {
+    if path == PUBLISHED_PATH {
+        PUBLISHED_WAIT.saturating_add(site.options.request)
+    } else {
+        site.options.request
+    }
+}

@@ -1,0 +1,279 @@
+//! The server: two listeners on a runtime of their own, one worker thread each, and a stop that lets
+//! requests end.
+//!
+//! Not here: signals and the log's life (api/cli), and what the routes answer.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use actix_web::dev::{Server as Listening, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
+use ledger_log::{InProcessDoor, LogPaths, Reader};
+
+use crate::config::HttpOptions;
+use crate::gate::gate;
+use crate::problem::{Problem, ProblemType};
+use crate::site::{Front, Listener, Site};
+use crate::socket::{BoundSocket, SocketError};
+use crate::{health, local, tiles};
+
+/// Connections that the socket takes at once.
+const SOCKET_CONNECTIONS_MAX: usize = 256;
+/// A connection that asks nothing for this long is closed.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// A client that has been told the end has this long to hang up.
+const HANG_UP: Duration = Duration::from_secs(1);
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Somebody else listens there.
+    #[error("{address} is in use: stop who listens there, or set http.listen to another port")]
+    PortInUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}; set http.listen to an address of this machine")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// No socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The system gives no thread or runtime.
+    #[error("cannot start the server's threads: {error}")]
+    Threads {
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// A running server. Dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    site: Arc<Site>,
+    address: Option<SocketAddr>,
+    socket: BoundSocket,
+    handles: Vec<ServerHandle>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// Serves the log on its socket and, if the options name one, on an address. Returns when both are
+/// listened on.
+///
+/// # Errors
+/// An address or socket that cannot be had; nothing was started then.
+pub fn serve(
+    options: &HttpOptions,
+    paths: &LogPaths,
+    door: InProcessDoor,
+    reader: Reader,
+) -> Result<Server, ServeError> {
+    let tcp = options.listen.map(listen).transpose()?;
+    let (unix, socket) = BoundSocket::bind(&paths.socket())?;
+    let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
+    let site = Arc::new(Site::new(paths, options, door, reader));
+    let (started, start) = sync_channel(1);
+    let on_thread = site.clone();
+    let thread = thread::Builder::new()
+        .name("http".to_owned())
+        .spawn(move || run(&on_thread, tcp, unix, &started))
+        .map_err(|error| ServeError::Threads { error })?;
+    let no_thread = |_| io::Error::other("the server's thread ended before it began");
+    let handles = start.recv().map_err(no_thread).and_then(|handles| handles);
+    Ok(Server {
+        site,
+        address,
+        socket,
+        handles: handles.map_err(|error| ServeError::Threads { error })?,
+        thread: Some(thread),
+    })
+}
+
+impl Server {
+    /// The address that is listened on, with the port that the system gave if 0 was asked for.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The socket's path.
+    pub fn socket(&self) -> &Path {
+        self.socket.path()
+    }
+
+    /// Takes no more requests, lets those that are being worked on end, ends streams, and removes
+    /// the socket. The log must still be open: who waits for a checkpoint is waiting for it.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.site.stop();
+        for handle in self.handles.drain(..) {
+            // The command is sent by the call; the thread's end says that it was carried out.
+            drop(handle.stop(true));
+        }
+        if let Some(thread) = self.thread.take() {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "server ended with an error"),
+                Err(_) => tracing::error!("server thread panicked"),
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => ServeError::PortInUse { address },
+        _ => ServeError::Address { address, error },
+    })
+}
+
+/// The body of the server's thread. Tells `started` once both listen, and returns when both ended.
+fn run(
+    site: &Arc<Site>,
+    tcp: Option<TcpListener>,
+    unix: UnixListener,
+    started: &SyncSender<io::Result<Vec<ServerHandle>>>,
+) -> io::Result<()> {
+    actix_web::rt::System::new().block_on(async move {
+        let listening = begin(site, tcp, unix);
+        let (servers, answer) = match listening {
+            Ok(servers) => {
+                let handles = servers.iter().map(Listening::handle).collect();
+                (servers, Ok(handles))
+            }
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        // Both run from here; each is joined in turn.
+        let tasks: Vec<_> = servers.into_iter().map(actix_web::rt::spawn).collect();
+        // If nobody waits any more, the handles are gone and the servers stop by themselves.
+        let _ = started.send(answer);
+        for task in tasks {
+            task.await.map_err(io::Error::other)??;
+        }
+        Ok(())
+    })
+}
+
+fn begin(
+    site: &Arc<Site>,
+    tcp: Option<TcpListener>,
+    unix: UnixListener,
+) -> io::Result<Vec<Listening>> {
+    let mut servers = Vec::new();
+    let bounds = &site.options;
+    let app = |listener| {
+        let front = Data::new(Front {
+            site: site.clone(),
+            listener,
+        });
+        move || {
+            let routes = front.clone();
+            App::new()
+                .app_data(front.clone())
+                .wrap(from_fn(gate))
+                .configure(move |config| all_routes(config, &routes))
+                .default_service(web::to(nothing))
+        }
+    };
+    let streams = bounds.streams_max;
+    servers.push(
+        HttpServer::new(app(Listener::Socket))
+            .workers(1)
+            .worker_max_blocking_threads(bounds.requests_max.saturating_add(streams))
+            .max_connections(SOCKET_CONNECTIONS_MAX)
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(bounds.head)
+            .client_disconnect_timeout(HANG_UP)
+            .shutdown_timeout(bounds.stop_s)
+            .disable_signals()
+            .listen_uds(unix)?
+            .run(),
+    );
+    if let Some(tcp) = tcp {
+        servers.push(
+            HttpServer::new(app(Listener::Address))
+                .workers(1)
+                .worker_max_blocking_threads(bounds.requests_max)
+                .max_connections(bounds.connections_max)
+                .keep_alive(KEEP_ALIVE)
+                .client_request_timeout(bounds.head)
+                .client_disconnect_timeout(HANG_UP)
+                .shutdown_timeout(bounds.stop_s)
+                .disable_signals()
+                .listen(tcp)?
+                .run(),
+        );
+    }
+    Ok(servers)
+}
+
+fn all_routes(config: &mut ServiceConfig, front: &Front) {
+    tiles::routes(config, &front.site.prefix);
+    health::routes(config);
+    if front.listener == Listener::Socket {
+        local::routes(config);
+    }
+}
+
+/// A resource that is read: GET and HEAD, and a problem for every other method.
+pub(crate) fn reading<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args> + Clone,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+        .default_service(web::to(|| refuse_method("GET, HEAD")))
+}
+
+/// A resource that takes a body: POST, and a problem for every other method.
+pub(crate) fn posting<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path)
+        .route(web::post().to(handler))
+        .default_service(web::to(|| refuse_method("POST")))
+}
+
+async fn refuse_method(allowed: &'static str) -> Result<String, Problem> {
+    let problem = Problem::new(ProblemType::Method, format!("the route has {allowed}"));
+    Err(Problem {
+        allow: Some(allowed),
+        ..problem
+    })
+}
+
+async fn nothing() -> Result<String, Problem> {
+    Err(Problem::new(
+        ProblemType::NotFound,
+        "there is no such route here",
+    ))
+}
