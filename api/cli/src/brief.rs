@@ -101,10 +101,9 @@ impl Words {
         let kind = first(&["/kind"]);
         let what = if kind == "event" {
             first(&[
-                "/event/api/operation",
-                "/event/unmapped/api/operation",
+                "/event/unmapped/command",
+                "/event/unmapped/command_tag",
                 "/event/activity_name",
-                "/event/unmapped/operation",
             ])
         } else {
             kind.clone()

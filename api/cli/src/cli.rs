@@ -74,6 +74,9 @@ pub enum Command {
     /// Read or check the settings
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
+    /// Measure this machine
+    #[command(subcommand)]
+    Bench(commands::bench::BenchCommand),
     /// Print a completion script for a shell
     Completions(commands::completions::CompletionsArgs),
     /// Print the manual page, or write all of them

@@ -2,7 +2,7 @@
 //!
 //! Not here: flags that every command has (`cli.rs`).
 
-//pub mod bench;
+pub mod bench;
 pub mod completions;
 pub mod config;
 pub mod demo;
@@ -68,7 +68,7 @@ pub fn run(command: Command, context: &Context) -> Result<Exit, CommandError> {
         Command::Verify(args) => verify::run(&args, context),
         Command::Rebuild(args) => rebuild::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
-        //Command::Bench(args) => bench::run(&args, context),
+        Command::Bench(args) => bench::run(&args, context),
         Command::Config(args) => config::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
         Command::Man(args) => man::run(&args, context),

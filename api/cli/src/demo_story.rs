@@ -1,5 +1,5 @@
-//! Which of the shipped records the demo shows: a masked card number, a login that failed, audit
-//! switched off, and somebody who was given a role.
+//! Which of the shipped records the demo shows: a masked card number, a password that is gone, a
+//! login that failed, and audit switched off.
 //!
 //! Not here: how an entry came to be what it is (collectors/formats).
 
@@ -19,25 +19,36 @@ pub(crate) struct Moment {
     pub(crate) text: String,
 }
 
+/// The sort whose entry is made a success in a tampered copy.
+pub(crate) const LOGIN_FAILED: &str = "login failed";
+
 /// OCSF classes.
 const AUTHENTICATION: u64 = 3002;
 const APPLICATION_LIFECYCLE: u64 = 6002;
 const FAILED: u64 = 2;
 
+/// Whether an entry is of a sort.
+type Wanted<'a> = &'a dyn Fn(&Value) -> bool;
+
 /// The first entry of each sort, in this order, as far as there is one.
 pub(crate) fn moments(entries: &[Value]) -> Vec<Moment> {
-    let sorts: [(&str, &dyn Fn(&Value) -> bool); 4] = [
+    let sorts: [(&str, Wanted<'_>); 5] = [
         ("card number masked", &|entry| is_redacted(entry, "pan")),
         ("password removed", &|entry| is_redacted(entry, "password")),
-        ("login failed", &|entry| {
+        (LOGIN_FAILED, &|entry| {
             number(entry, "class_uid") == Some(AUTHENTICATION)
                 && number(entry, "status_id") == Some(FAILED)
         }),
+        ("audit off: refused", &|entry| {
+            is_about_audit(entry) && number(entry, "status_id") == Some(FAILED)
+        }),
         ("audit switched off", &|entry| {
-            number(entry, "class_uid") == Some(APPLICATION_LIFECYCLE) && is_about_audit(entry)
+            is_about_audit(entry)
+                && number(entry, "status_id") != Some(FAILED)
+                && Words::of(entry).text.to_lowercase().contains("none")
         }),
     ];
-    let found = |(what, wanted): (&'static str, &dyn Fn(&Value) -> bool)| {
+    let found = |(what, wanted): (&'static str, Wanted<'_>)| {
         let entry = entries.iter().find(|entry| wanted(entry))?;
         let words = Words::of(entry);
         let who = if words.who.is_empty() {
@@ -70,5 +81,6 @@ fn is_redacted(entry: &Value, kind: &str) -> bool {
 }
 
 fn is_about_audit(entry: &Value) -> bool {
-    Words::of(entry).text.to_lowercase().contains("pgaudit")
+    let text = Words::of(entry).text.to_lowercase();
+    number(entry, "class_uid") == Some(APPLICATION_LIFECYCLE) && text.contains("pgaudit.log")
 }

@@ -11,6 +11,7 @@ use api_http::{FetchError, ReadsError, ServeError};
 use collectors_formats::SettingsError;
 use keys_public::TrustFileError;
 use keys_secret::KeystoreError;
+use ledger_log::bench::BenchError;
 use ledger_log::{
     CloseError, CreateError, DoorError, OpenError, PathError, ReadError, RebuildError,
 };
@@ -131,6 +132,9 @@ pub enum CommandError {
     /// Signals cannot be waited for.
     #[error("signals cannot be waited for: {0}")]
     Signals(#[source] io::Error),
+    /// Nothing was measured.
+    #[error(transparent)]
+    Bench(Box<BenchError>),
     /// The demo met something that it must not meet.
     #[error("the demo went wrong: {what}")]
     Demo {
@@ -156,6 +160,7 @@ boxed! {
     Rebuild(RebuildError);
     Keys(KeystoreError);
     Verify(VerifyError);
+    Bench(BenchError);
 }
 
 impl CommandError {
@@ -192,6 +197,7 @@ impl CommandError {
             | CommandError::Close(_)
             | CommandError::TakenByAnother { .. }
             | CommandError::LogStopped { .. }
+            | CommandError::Bench(_)
             | CommandError::Stdout(_)
             | CommandError::Random(_)
             | CommandError::Signals(_) => Exit::Unavailable,

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use keys_public::{Signer as _, TrustFile, trust_file_for};
 use keys_secret::{Keystore, LocalSigner};
 use ledger_core::bytes::FormatError;
-use ledger_core::frame::FrameHeader;
-use ledger_core::layout::{LAST_NOTE, LogFile, parse_name};
+use ledger_core::frame::{Frame, FrameBody, FrameHeader};
+use ledger_core::layout::{ARRAY_CHUNK, HASHES, LAST_NOTE, LogFile, array_name, parse_name};
 use ledger_core::segment::SegmentHeader;
-use ledger_core::{Checkpoint, Index, Nanos};
+use ledger_core::{Checkpoint, Entry, Hash, Index, Nanos};
 use ledger_log::LogPaths;
 use thiserror::Error;
 
@@ -73,7 +73,7 @@ impl Copy {
     /// Changes one bit of one byte in the middle of the largest payload file.
     pub(crate) fn change_payload(&self) -> Result<(), TamperError> {
         let payloads = |file: &LogFile| matches!(file, LogFile::Payloads(..));
-        let path = self.largest(payloads)?;
+        let path = self.best(payloads, |_, len| len)?;
         let mut bytes = read(&path)?;
         // What was grown ahead and never used is zero; the middle of the rest is a payload.
         let used = bytes
@@ -87,24 +87,76 @@ impl Copy {
         write(&path, &bytes)
     }
 
+    /// Makes a success of entry `index`, and the checksums of its frame and its stored hash fit again.
+    pub(crate) fn make_success(&self, index: Index) -> Result<(), TamperError> {
+        let (path, bytes, place) = self.frame_of(index)?;
+        let body = bytes
+            .get(place.start + FrameHeader::LEN..place.end)
+            .unwrap_or_default();
+        let frame = Frame::decode(place.header, body)?;
+        let mut entries = Vec::new();
+        for (number, bytes) in (place.header.first.0..).zip(frame.entry_bytes()) {
+            let mut entry = Entry::decode(bytes)?;
+            if number == index.0 {
+                entry.status = OCSF_SUCCESS;
+                self.write_leaf(index, &entry.leaf())?;
+            }
+            entries.extend_from_slice(&entry.encode());
+        }
+        let macs = frame.macs().flat_map(|mac| mac.0).collect();
+        let Frame {
+            blocks,
+            sources,
+            positions,
+            ..
+        } = frame;
+        let changed = FrameBody {
+            entries,
+            macs,
+            blocks,
+            sources,
+            positions,
+        };
+        replace(&path, &bytes, &place, &changed.encode(place.header))
+    }
+
+    /// Writes the hash of an entry where the log keeps it.
+    fn write_leaf(&self, index: Index, leaf: &Hash) -> Result<(), TamperError> {
+        let name = array_name(0, index.0 / ARRAY_CHUNK);
+        let path = self.folder.join(HASHES).join(name);
+        let mut bytes = read(&path)?;
+        let at = usize::try_from(index.0 % ARRAY_CHUNK).unwrap_or(usize::MAX);
+        let hashes = bytes.chunks_exact_mut(Hash::LEN).nth(at);
+        let hash = hashes.ok_or(TamperError::Nothing { what: "hash" })?;
+        hash.copy_from_slice(&leaf.0);
+        write(&path, &bytes)
+    }
+
     /// Cuts the frame with entry `index` out of its entries file, as if it had never been there.
     pub(crate) fn remove_frame(&self, index: Index) -> Result<(), TamperError> {
+        let (path, bytes, place) = self.frame_of(index)?;
+        replace(&path, &bytes, &place, &[])
+    }
+
+    /// The file with the frame that holds `index`, its bytes, and where the frame lies.
+    fn frame_of(&self, index: Index) -> Result<(PathBuf, Vec<u8>, Place), TamperError> {
         let entries = |file: &LogFile| matches!(file, LogFile::Entries(first) if *first <= index);
-        let path = self.largest(entries)?;
+        let path = self.best(entries, |file, _| match file {
+            LogFile::Entries(first) => first.0,
+            _ => 0,
+        })?;
         let bytes = read(&path)?;
-        let mut at = SegmentHeader::length(&bytes)?;
+        let mut start = SegmentHeader::length(&bytes)?;
         while let Some(rest) = bytes
-            .get(at..)
+            .get(start..)
             .filter(|rest| rest.len() >= FrameHeader::LEN)
         {
             let header = FrameHeader::decode(rest)?;
-            let end = at + FrameHeader::LEN + header.body_len as usize;
+            let end = start + FrameHeader::LEN + header.body_len as usize;
             if header.first <= index && index.0 < header.size_after().0 {
-                let mut cut = bytes.get(..at).unwrap_or_default().to_vec();
-                cut.extend_from_slice(bytes.get(end..).unwrap_or_default());
-                return write(&path, &cut);
+                return Ok((path, bytes, Place { start, end, header }));
             }
-            at = end;
+            start = end;
         }
         Err(TamperError::Nothing { what: "frame" })
     }
@@ -131,21 +183,44 @@ impl Copy {
         write(&self.folder.join(LAST_NOTE), &note.encode())
     }
 
-    fn largest(&self, wanted: impl Fn(&LogFile) -> bool) -> Result<PathBuf, TamperError> {
+    /// The file that is wanted and is the first by `rank`, which is given its name and length.
+    fn best(
+        &self,
+        wanted: impl Fn(&LogFile) -> bool,
+        rank: impl Fn(&LogFile, u64) -> u64,
+    ) -> Result<PathBuf, TamperError> {
         let items = fs::read_dir(&self.folder).map_err(failed(&self.folder))?;
-        let mut found: Option<(u64, PathBuf)> = None;
-        for item in items.flatten() {
-            let file = item.file_name().to_str().and_then(parse_name);
+        let found = items.flatten().filter_map(|item| {
+            let file = item
+                .file_name()
+                .to_str()
+                .and_then(parse_name)
+                .filter(&wanted)?;
             let len = item.metadata().map_or(0, |metadata| metadata.len());
-            let larger = found.as_ref().is_none_or(|(most, _)| len > *most);
-            if larger && file.as_ref().is_some_and(&wanted) {
-                found = Some((len, item.path()));
-            }
-        }
-        found
-            .map(|(_, path)| path)
+            Some((rank(&file, len), item.path()))
+        });
+        let best = found.max_by_key(|(rank, _)| *rank);
+        best.map(|(_, path)| path)
             .ok_or(TamperError::Nothing { what: "such file" })
     }
+}
+
+/// Where a frame lies in its file.
+struct Place {
+    start: usize,
+    end: usize,
+    header: FrameHeader,
+}
+
+/// OCSF's `status_id` of what succeeded.
+const OCSF_SUCCESS: u8 = 1;
+
+/// Writes the file with other bytes in the place of the frame.
+fn replace(path: &Path, bytes: &[u8], place: &Place, by: &[u8]) -> Result<(), TamperError> {
+    let mut out = bytes.get(..place.start).unwrap_or_default().to_vec();
+    out.extend_from_slice(by);
+    out.extend_from_slice(bytes.get(place.end..).unwrap_or_default());
+    write(path, &out)
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> TamperError {

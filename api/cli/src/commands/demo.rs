@@ -22,8 +22,8 @@ use crate::commands::Context;
 use crate::commands::ingest::SourceArg;
 use crate::commands::init;
 use crate::commands::verify::{read_trust, what_holds};
-use crate::config::{Place, load};
-use crate::demo_story::{Moment, moments};
+use crate::config::{Flag, Place, load};
+use crate::demo_story::{LOGIN_FAILED, Moment, moments};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::output::{Colour, Output, plural, size, span};
@@ -79,10 +79,11 @@ pub fn run(args: &DemoArgs, context: &Context) -> Result<Exit, CommandError> {
         folder,
         output: &context.output,
         facts: Map::new(),
+        started: Instant::now(),
     };
     demo.show()?;
-    if args.dir.is_some() {
-        demo.end(None)
+    if let Some(dir) = &args.dir {
+        demo.end(Some(dir.clone()))
     } else if args.keep {
         demo.end(Some(temporary.keep()))
     } else {
@@ -110,6 +111,7 @@ struct Demo<'a> {
     folder: PathBuf,
     output: &'a Output,
     facts: Map<String, Value>,
+    started: Instant,
 }
 
 impl Demo<'_> {
@@ -149,7 +151,13 @@ impl Demo<'_> {
         self.title("2  audit records of two PostgreSQL servers, masked, appended once")?;
         let audit = self.folder.join("audit");
         fs::create_dir_all(&audit).map_err(CommandError::file("creating", &audit))?;
-        let config = load(&Place::of_dir(ledger), &[])?.config;
+        // Checkpoints come at once, so that nobody waits for one.
+        let soon = Flag {
+            name: "demo",
+            key: "log.checkpoint_every_ms",
+            value: toml::Value::Integer(20),
+        };
+        let config = load(&Place::of_dir(ledger), &[soon])?.config;
         let started = Instant::now();
         let mut access = Access::open(&config, false, self.output)?;
         let mut all = Vec::new();
@@ -193,7 +201,7 @@ impl Demo<'_> {
         Ok(())
     }
 
-    /// Shows telling entries; returns the index of the first.
+    /// Shows telling entries; returns the index of the failed login.
     fn tell(&mut self, paths: &LogPaths) -> Result<Index, CommandError> {
         self.title("4  what it holds, for instance")?;
         let mut reads = DirectReads::of_files(Reader::open(paths)?);
@@ -208,16 +216,17 @@ impl Demo<'_> {
             std::ops::ControlFlow::Continue(())
         })?;
         let moments = moments(&entries);
-        let Some(first) = moments.first().map(|moment| moment.index) else {
+        let failed = moments.iter().find(|moment| moment.what == LOGIN_FAILED);
+        let Some(failed_login) = failed.map(|moment| moment.index) else {
             return Err(CommandError::Demo {
-                what: "nothing telling was found".into(),
+                what: "no failed login was found".into(),
             });
         };
         for Moment { index, what, text } in &moments {
             self.line(&format!("entry {index}"), &format!("{what:<22}{text}"))?;
         }
         self.facts.insert("entries".into(), json!(moments));
-        Ok(Index(first))
+        Ok(Index(failed_login))
     }
 
     fn prove(&mut self, paths: &LogPaths, index: Index) -> Result<(), CommandError> {
@@ -262,21 +271,31 @@ impl Demo<'_> {
         &mut self,
         paths: &LogPaths,
         checkpoint: &Checkpoint,
-        told: Index,
+        failed_login: Index,
     ) -> Result<(), CommandError> {
         self.title("7  copies of it, tampered with")?;
         let trust = read_trust(&paths.trust())?;
         let mut refusals = Vec::new();
-        let deeds: [(&str, &str, &Deed<'_>); 3] = [
-            ("one byte", "of a stored statement changed", &|copy| {
+        let folder = format!("logs/{}/{}/", paths.tenant(), paths.label());
+        let deeds: [(&str, &str, &Deed<'_>); 4] = [
+            ("a statement", "one byte of it changed", &|copy| {
                 copy.change_payload()
             }),
-            ("one entry", "cut out with its frame", &|copy| {
-                copy.remove_frame(told)
-            }),
-            ("all of it", "signed anew with other keys", &|copy| {
-                copy.sign_anew(checkpoint, now())
-            }),
+            (
+                "a login",
+                "its failure made a success, checksum and hash made to fit",
+                &|copy| copy.make_success(failed_login),
+            ),
+            (
+                "a batch",
+                "cut out, as if it had never been there",
+                &|copy| copy.remove_frame(failed_login),
+            ),
+            (
+                "the log",
+                "signed anew, with other keys of the same names",
+                &|copy| copy.sign_anew(checkpoint, now()),
+            ),
         ];
         for (number, (what, how, deed)) in deeds.into_iter().enumerate() {
             let root = self.folder.join(format!("tampered-{}", number + 1));
@@ -289,7 +308,7 @@ impl Demo<'_> {
             }
             deed(&copy).map_err(failed)?;
             let report = verify_dir(copy.root(), &trust, &VerifyOptions::default(), &|_| ())?;
-            let misdeed = named(&report, what)?;
+            let misdeed = named(&report, what, &folder)?;
             self.line(what, how)?;
             self.painted(Colour::Red, "  refused", &misdeed)?;
             refusals.push(json!({ "what": format!("{what} {how}"), "refused": misdeed }));
@@ -299,14 +318,21 @@ impl Demo<'_> {
     }
 
     fn end(&self, kept: Option<PathBuf>) -> Result<Exit, CommandError> {
+        let took = self.started.elapsed();
         if self.output.is_json() {
             let mut facts = self.facts.clone();
             let folder = kept.as_ref().map(|path| path.display().to_string());
             facts.insert("kept".into(), json!(folder));
+            facts.insert("seconds".into(), json!(took.as_secs_f64()));
             self.output.json(&facts).map_err(CommandError::Stdout)?;
-        } else if let Some(folder) = kept {
+        } else {
+            let kept = kept.map(|folder| format!(", kept in {}", folder.display()));
             self.print("")?;
-            self.print(&format!("kept in {}", folder.display()))?;
+            self.print(&format!(
+                "all of it in {}{}",
+                span(took),
+                kept.unwrap_or_default()
+            ))?;
         }
         Ok(Exit::Done)
     }
@@ -343,12 +369,14 @@ fn failed(error: TamperError) -> CommandError {
     }
 }
 
-/// The first misdeed that the report names; a copy that is not refused ends the demo.
-fn named(report: &Report, what: &str) -> Result<String, CommandError> {
+/// The first misdeed that the report names, without the folder, which is the same for all; a copy
+/// that is not refused ends the demo.
+fn named(report: &Report, what: &str, folder: &str) -> Result<String, CommandError> {
     let misdeed = report.misdeeds.first().map(ToString::to_string);
-    misdeed.ok_or_else(|| CommandError::Demo {
+    let misdeed = misdeed.ok_or_else(|| CommandError::Demo {
         what: format!("{what}: not refused"),
-    })
+    })?;
+    Ok(misdeed.strip_prefix(folder).unwrap_or(&misdeed).to_owned())
 }
 
 fn take_sample(name: &str, path: PathBuf, access: &mut Access) -> Result<Taken, CommandError> {
