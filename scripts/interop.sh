@@ -41,17 +41,16 @@ if ! [ -x "$python" ]; then
 fi
 "$python" -m pip install --quiet --requirement interop/requirements.txt
 
-step a log of ours, and its tiles
-rm -rf "$cache/log" "$cache/tiles" "$cache/damaged"
-"$custody" init "$cache/log" --deployment interop.example --label 2026
+step a log of ours with three levels of tiles
+rm -rf "$cache/log" "$cache/tiles" "$cache/many.csv"
+"$custody" init "$cache/log" --deployment interop.example --label 2026 --quiet
+for _ in $(seq 400); do
+    cat "$samples/pg15-pgaudit17-rows-off-utc.csv"
+done >"$cache/many.csv"
 (
     cd "$cache/log"
-    for file in "$samples"/*.csv; do
-        name=$(basename "$file" .csv)
-        code=0
-        "$custody" ingest --source "$name=postgresql:$file" || code=$?
-        [ "$code" = 0 ] || [ "$code" = 6 ]
-    done
+    "$custody" ingest --source "one=postgresql:$samples/pg15-pgaudit17-edge-rows-on-newyork.csv" \
+        --source "many=postgresql:$cache/many.csv"
     "$custody" tiles "$cache/tiles"
 )
 trust=$cache/log/trust/main.policy
@@ -60,15 +59,22 @@ step fsck of tlog-tiles, by another project
 "$cache/fsck" "$trust" "$cache/tiles"
 files=0
 while IFS= read -r file; do
-    cp -R "$cache/tiles" "$cache/damaged"
-    flip "$cache/damaged/$file"
-    refuses "$cache/fsck" "$trust" "$cache/damaged"
-    rm "$cache/damaged/$file"
-    refuses "$cache/fsck" "$trust" "$cache/damaged"
-    rm -rf "$cache/damaged"
+    flip "$file"
+    refuses "$cache/fsck" "$trust" "$cache/tiles"
+    flip "$file"
+    mv "$file" "$cache/aside"
+    refuses "$cache/fsck" "$trust" "$cache/tiles"
+    mv "$cache/aside" "$file"
     files=$((files + 1))
-done < <(cd "$cache/tiles" && find tile -type f)
+done < <(
+    {
+        find "$cache/tiles/tile" -type f | sort | awk 'NR % 40 == 1'
+        find "$cache/tiles/tile" -type f -path '*.p/*'
+        find "$cache/tiles/tile/1" "$cache/tiles/tile/2" -type f
+    } | sort -u
+)
 printf 'fsck: refused each of %d files changed, and each missing\n' "$files"
+"$cache/fsck" "$trust" "$cache/tiles"
 
 step signatures of the checkpoint, by two other implementations
 checkpoint=$cache/tiles/checkpoint
@@ -91,5 +97,6 @@ for file in "$samples"/*.csv; do
     "$custody" parse --platform postgresql "$file" >"$cache/events.jsonl" || [ $? = 6 ]
     "$python" scripts/ocsf_check.py "$cache/events.jsonl"
 done
+"$python" scripts/ocsf_check.py --self-test
 
 step 'nothing to say'
