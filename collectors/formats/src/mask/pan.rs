@@ -71,51 +71,66 @@ fn pass(text: &[u8], options: MaskOptions, found: &mut Found) -> Option<Vec<u8>>
     let mut copy: Option<Vec<u8>> = None;
     let mut digits: Vec<Digit> = Vec::new();
     let mut from = 0;
-    while let Some(next) = sequence(text, from, &mut digits) {
-        if digits.len() >= DIGITS_MIN && has_card_number(text, &digits) {
-            mask_sequence(
-                copy.get_or_insert_with(|| text.to_vec()),
-                &digits,
-                options,
-                found,
-            );
+    while let Some((start, end, count)) = extent(text, from) {
+        if count >= DIGITS_MIN {
+            sequence(text, start, &mut digits);
+            if has_card_number(text, &digits) {
+                let copy = copy.get_or_insert_with(|| text.to_vec());
+                mask_sequence(copy, &digits, options, found);
+            }
         }
-        from = next;
+        from = end;
     }
     copy
 }
 
-/// Reads the next digits that belong together; where to go on.
-fn sequence(text: &[u8], from: usize, digits: &mut Vec<Digit>) -> Option<usize> {
-    digits.clear();
+/// Where the next digits that belong together begin and end, and how many they are.
+fn extent(text: &[u8], from: usize) -> Option<(usize, usize, usize)> {
     let start = from + text.get(from..)?.iter().position(u8::is_ascii_digit)?;
+    let mut at = start;
+    let mut count = 0;
+    loop {
+        let run = text
+            .get(at..)
+            .unwrap_or(&[])
+            .iter()
+            .take_while(|b| b.is_ascii_digit())
+            .count();
+        count += run;
+        at += run;
+        let gap = separator(text.get(at..).unwrap_or(&[]));
+        if gap == 0 || !text.get(at + gap).is_some_and(u8::is_ascii_digit) {
+            return Some((start, at, count));
+        }
+        at += gap;
+    }
+}
+
+/// Reads the digits that begin at `start` and belong together.
+fn sequence(text: &[u8], start: usize, digits: &mut Vec<Digit>) {
+    digits.clear();
     let mut at = start;
     let mut starts = true;
     loop {
-        match text.get(at) {
-            Some(byte @ b'0'..=b'9') => {
-                digits.push(Digit {
-                    at,
-                    value: byte - b'0',
-                    starts,
-                    ends: false,
-                });
-                starts = false;
-                at += 1;
-            }
-            _ => {
-                if let Some(last) = digits.last_mut() {
-                    last.ends = true;
-                }
-                let gap = separator(text.get(at..).unwrap_or(&[]));
-                let after = at + gap;
-                if gap == 0 || !text.get(after).is_some_and(u8::is_ascii_digit) {
-                    return Some(at);
-                }
-                starts = true;
-                at = after;
-            }
+        while let Some(byte @ b'0'..=b'9') = text.get(at) {
+            digits.push(Digit {
+                at,
+                value: byte - b'0',
+                starts,
+                ends: false,
+            });
+            starts = false;
+            at += 1;
         }
+        if let Some(last) = digits.last_mut() {
+            last.ends = true;
+        }
+        let gap = separator(text.get(at..).unwrap_or(&[]));
+        if gap == 0 || !text.get(at + gap).is_some_and(u8::is_ascii_digit) {
+            return;
+        }
+        starts = true;
+        at += gap;
     }
 }
 

@@ -644,7 +644,8 @@ fn cost_of_a_record() {
 #[ignore = "prints events"]
 fn print_events() {
     println!();
-    let odd = "garbage\n".to_owned() + &row("canceling autovacuum task").replace("\"dba\",\"cards\"", ",");
+    let odd = "garbage\n".to_owned()
+        + &row("canceling autovacuum task").replace("\"dba\",\"cards\"", ",");
     for answer in [UTC, YORK, odd.as_bytes()].into_iter().flat_map(read_all) {
         println!("{}", answer.json);
     }
