@@ -173,17 +173,23 @@ pub(crate) fn read_last(
 /// Reads a note and checks both halves of the log's signature.
 pub(crate) fn read_note(bytes: &[u8], trust: &TrustFile) -> Result<Signed, NoteFault> {
     let note = Note::parse(bytes).map_err(NoteFault::Malformed)?;
-    let head = match trust.verify(&note) {
-        Ok(verified) => Some(Head::of(&verified)),
-        Err(CheckpointRefusal::QuorumNotMet { .. }) => None,
-        Err(error) => return Err(NoteFault::Refused(error)),
-    };
-    let signed = trust.keys().verify(&note).map_err(NoteFault::Refused)?;
-    Ok(Signed {
-        checkpoint: signed.checkpoint().clone(),
-        pq_timestamp: signed.pq_timestamp(),
-        head,
-    })
+    match trust.verify(&note) {
+        Ok(verified) => Ok(Signed {
+            checkpoint: verified.checkpoint().clone(),
+            pq_timestamp: verified.pq_timestamp(),
+            head: Some(Head::of(&verified)),
+        }),
+        // Both halves hold, and a quorum was not there in time.
+        Err(CheckpointRefusal::QuorumNotMet { .. }) => {
+            let signed = trust.keys().verify(&note).map_err(NoteFault::Refused)?;
+            Ok(Signed {
+                checkpoint: signed.checkpoint().clone(),
+                pq_timestamp: signed.pq_timestamp(),
+                head: None,
+            })
+        }
+        Err(error) => Err(NoteFault::Refused(error)),
+    }
 }
 
 /// Reads the checkpoint that an auditor kept.
