@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use api_http::{DirectReads, Reads, SocketDoor, SocketReads, answers};
 use collectors_formats::{Format, FormatKeys, format_for};
 use keys_secret::Keystore;
-use ledger_core::Nanos;
+use ledger_core::{Nanos, TreeSize};
 use ledger_log::{Door, InProcessDoor, Log, LogPaths, OpenError, Reader, Recovered};
 
 use crate::config::Config;
@@ -80,17 +80,24 @@ impl Access {
         Ok(format_for(platform, &[], &FormatKeys { digest_key })?)
     }
 
-    /// Ends: a log of our own is drained, published and its segment finished.
-    pub(crate) fn close(self) -> Result<(), CommandError> {
+    /// Ends when a checkpoint covers `size` entries, and gives the size that it covers. A log of our
+    /// own is drained, published and its segment finished; nobody else appends to it.
+    pub(crate) fn finish(self, size: TreeSize) -> Result<TreeSize, CommandError> {
         match self.way {
             Way::Own { log, door } => {
                 drop(door);
-                log.close()?;
-                Ok(())
+                Ok(log.close()?.size)
             }
-            Way::Served { .. } => Ok(()),
+            Way::Served { mut door } => Ok(door.wait_published(size)?),
         }
     }
+}
+
+/// Whether the platform can be read at all, before anything is opened.
+pub(crate) fn check_platform(platform: &str) -> Result<(), CommandError> {
+    let digest_key = [0; 32];
+    format_for(platform, &[], &FormatKeys { digest_key })?;
+    Ok(())
 }
 
 /// What separates the key of digests from the other uses of the tenant's key.

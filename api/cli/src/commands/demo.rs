@@ -12,7 +12,7 @@ use std::time::Instant;
 use api_http::{Ask, DirectReads, Reads as _};
 use clap::Args;
 use indicatif::ProgressBar;
-use ledger_core::{Checkpoint, Index};
+use ledger_core::{Checkpoint, Index, TreeSize};
 use ledger_log::{LogPaths, Reader};
 use ledger_verify::{Report, VerifyOptions, verify_dir};
 use serde_json::{Map, Value, json};
@@ -161,18 +161,21 @@ impl Demo<'_> {
         let started = Instant::now();
         let mut access = Access::open(&config, false, self.output)?;
         let mut all = Vec::new();
+        let mut size = TreeSize(0);
         for (name, file_name, bytes) in SAMPLES {
             let path = audit.join(file_name);
             fs::write(&path, bytes).map_err(CommandError::file("writing", &path))?;
-            all.push(take_sample(name, path.clone(), &mut access)?);
+            let (taken, reached) = take_sample(name, path.clone(), &mut access)?;
+            size = reached;
+            all.push(taken);
             // A second time: the log knows where it stands and takes nothing twice.
-            let again = take_sample(name, path, &mut access)?;
+            let (again, _) = take_sample(name, path, &mut access)?;
             if again.records > 0 {
                 let what = format!("{} records were taken twice", again.records);
                 return Err(CommandError::Demo { what });
             }
         }
-        access.close()?;
+        access.finish(size)?;
         let took = started.elapsed();
         for taken in &all {
             let records = plural(taken.records, "record", "records");
@@ -379,15 +382,17 @@ fn named(report: &Report, what: &str, folder: &str) -> Result<String, CommandErr
     Ok(misdeed.strip_prefix(folder).unwrap_or(&misdeed).to_owned())
 }
 
-fn take_sample(name: &str, path: PathBuf, access: &mut Access) -> Result<Taken, CommandError> {
+fn take_sample(
+    name: &str,
+    path: PathBuf,
+    access: &mut Access,
+) -> Result<(Taken, TreeSize), CommandError> {
     let source = SourceArg {
         name: name.to_owned(),
         platform: "postgresql".to_owned(),
-        path: path.clone(),
+        path,
     };
-    let file = AuditFile::open(&path)?;
+    let file = AuditFile::open(&source.path)?;
     let never = AtomicBool::new(false);
-    let (taken, size) = take(&source, &file, access, &ProgressBar::hidden(), &never)?;
-    access.door().wait_published(size)?;
-    Ok(taken)
+    take(&source, &file, access, &ProgressBar::hidden(), &never)
 }

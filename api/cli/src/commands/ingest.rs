@@ -13,7 +13,7 @@ use clap::Args;
 use ledger_core::TreeSize;
 use serde::Serialize;
 
-use crate::access::Access;
+use crate::access::{Access, check_platform};
 use crate::commands::Context;
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -63,7 +63,6 @@ pub(crate) fn parse_source(text: &str) -> Result<SourceArg, String> {
 #[derive(Serialize, Debug)]
 pub(crate) struct Summary {
     pub(crate) sources: Vec<Taken>,
-    pub(crate) size: u64,
     pub(crate) published: u64,
     pub(crate) interrupted: bool,
     pub(crate) seconds: f64,
@@ -92,18 +91,19 @@ pub fn run(args: &IngestArgs, context: &Context) -> Result<Exit, CommandError> {
     }
     let mut files = Vec::with_capacity(args.sources.len());
     for source in &args.sources {
+        check_platform(&source.platform)?;
         files.push((source, AuditFile::open(&source.path)?));
     }
     let stop = stop_on_signal()?;
     let mut access = Access::open(&config, args.accept_clock, &context.output)?;
-    let result = take_all(&files, &mut access, context, &stop);
-    let closed = access.close();
-    let (sources, size, published) = result?;
-    closed?;
+    let taken = take_all(&files, &mut access, context, &stop);
+    // What was appended before an error stays appended, and is published as well.
+    let reached = taken.as_ref().map_or(TreeSize(0), |(_, size)| *size);
+    let published = access.finish(reached);
+    let (sources, _) = taken?;
     let summary = Summary {
         sources,
-        size: size.0,
-        published: published.0,
+        published: published?.0,
         interrupted: stop.load(Ordering::Relaxed),
         seconds: started.elapsed().as_secs_f64(),
     };
@@ -124,7 +124,7 @@ pub(crate) fn stop_on_signal() -> Result<Arc<AtomicBool>, CommandError> {
     Ok(stop)
 }
 
-type All = (Vec<Taken>, TreeSize, TreeSize);
+type All = (Vec<Taken>, TreeSize);
 
 fn take_all(
     files: &[(&SourceArg, AuditFile)],
@@ -145,8 +145,7 @@ fn take_all(
         all.push(taken);
     }
     bar.finish_and_clear();
-    let published = access.door().wait_published(size)?;
-    Ok((all, size, published))
+    Ok((all, size))
 }
 
 fn print(summary: &Summary, started: Instant, context: &Context) -> Result<(), CommandError> {

@@ -86,6 +86,13 @@ pub(crate) fn create(
     label: &str,
 ) -> Result<(LogPaths, Created), CommandError> {
     let paths = LogPaths::new(dir, deployment, tenant, label)?;
+    if paths.folder().exists() {
+        return Err(CommandError::Usage(format!(
+            "{} holds the log {} already: go on with it, or choose another folder",
+            dir.display(),
+            paths.origin()
+        )));
+    }
     let settings = dir.join(FILE_NAME);
     if settings.exists() {
         check_settings(dir, &paths)?;

@@ -210,10 +210,10 @@ pub(crate) fn what_holds(
     if !report.cosigners.is_empty() {
         lines.push(("witness", report.cosigners.join(", ")));
     }
-    lines.push((
-        "payloads",
-        format!("{} match their commitments", count(report.payloads_checked)),
-    ));
+    if report.payloads_checked > 0 {
+        let checked = count(report.payloads_checked);
+        lines.push(("payloads", format!("{checked} match their commitments")));
+    }
     if let Some(since) = report.since {
         lines.push(("extends", format!("the kept checkpoint of size {since}")));
     }
