@@ -9,6 +9,7 @@
 use crate::bytes::{Fields, FormatError, length_u32};
 use crate::entry::Entry;
 use crate::ids::{Index, TreeSize};
+use crate::payload::PAYLOAD_MAX;
 use crate::segment::check_magic;
 use crate::state::{Position, ShortMac, SourceState, decode_tables, encode_tables};
 
@@ -134,7 +135,20 @@ pub struct BlockRef {
 
 impl BlockRef {
     const LEN: usize = 16;
+
+    /// Whether a writer of ours could have written it: lengths are checked before memory is asked
+    /// for. zstd adds less than one byte in 128 and a header to what it cannot compress.
+    fn is_legal(&self) -> bool {
+        let (raw, stored) = (self.raw_len as usize, self.stored_len as usize);
+        let compressed = stored <= raw + raw / 128 + 1024;
+        self.entry_count > 0
+            && raw <= BLOCK_LEN_MAX
+            && (compressed && (self.entry_count > 1 || raw == stored))
+    }
 }
+
+/// No block is longer: one payload of the largest size and what frames it.
+pub(crate) const BLOCK_LEN_MAX: usize = PAYLOAD_MAX + 64;
 
 /// What one frame says, on its way to the file.
 #[derive(Clone, Debug, Default)]
@@ -212,6 +226,9 @@ impl<'a> Frame<'a> {
                 entry_count: fields.u32()?,
                 crc: fields.u32()?,
             };
+            if !block.is_legal() {
+                return Err(fields.illegal("length of a block", u64::from(block.stored_len)));
+            }
             covered += u64::from(block.entry_count);
             blocks.push(block);
         }

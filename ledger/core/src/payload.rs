@@ -7,7 +7,7 @@
 
 use crate::bytes::{Fields, FormatError, length_u32};
 use crate::commitment::{PART_COUNT, Part, Salt, part_commitment, payload_commitment};
-use crate::frame::BlockRef;
+use crate::frame::{BLOCK_LEN_MAX, BlockRef};
 use crate::hash::Hash;
 use crate::ids::Index;
 use crate::segment::check_magic;
@@ -248,7 +248,7 @@ pub fn read_block(block: &BlockRef, stored: &[u8]) -> Result<Vec<u8>, FormatErro
     }
     let raw_len = block.raw_len as usize;
     // Lengths are bounded before memory is asked for.
-    if raw_len > PAYLOAD_MAX + SALTS_LEN {
+    if raw_len > BLOCK_LEN_MAX {
         let value = u64::from(block.raw_len);
         return Err(FormatError::Field {
             what: BLOCK,

@@ -10,8 +10,8 @@ use ledger_core::message::{Message, VALUE_MAX};
 use ledger_core::state::{Position, SOURCE_NAME_MAX, SourceState};
 use ledger_core::{Index, SourceId, TreeSize};
 
-use crate::log::LogStatus;
 use crate::shared::Shared;
+use crate::status::{LogStatus, StatusParts};
 
 /// What a sender asks for when it registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,7 +200,7 @@ pub type Registration = Result<SourceState, DoorError>;
 pub struct InProcessDoor {
     pub(crate) requests: Sender<Request>,
     pub(crate) shared: std::sync::Arc<Shared>,
-    pub(crate) log: std::sync::Arc<crate::log::StatusParts>,
+    pub(crate) log: std::sync::Arc<StatusParts>,
 }
 
 /// An append on its way: wait for it, or let it go.

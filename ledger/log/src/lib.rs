@@ -20,6 +20,7 @@ pub mod log;
 pub mod paths;
 pub mod reader;
 pub mod rebuild;
+pub mod status;
 
 mod arrays;
 mod clock;
@@ -27,6 +28,7 @@ mod files;
 mod frames;
 mod history;
 mod opinion;
+mod payloads;
 mod prepare;
 mod publisher;
 mod recent;
@@ -40,10 +42,12 @@ pub use config::{LogConfig, LogOptions};
 pub use create::{CreateError, Created, create_log};
 pub use door::{Appended, Batch, Door, DoorError, InProcessDoor, Outcome, SourceSpec, Ticket};
 pub use error::{CloseError, OpenError, ReadError, WriteError};
-pub use log::{Closed, Log, LogStatus, Recovered, SourceStatus};
+pub use log::{Closed, Log, Recovered};
 pub use paths::{LogPaths, PathError};
-pub use reader::{OwnedPart, Reader, StoredEntry};
+pub use payloads::OwnedPart;
+pub use reader::{Reader, StoredEntry};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub use status::{GapStatus, LogStatus, SourceStatus};
 
 #[cfg(test)]
 mod log_tests;

@@ -14,11 +14,10 @@ use keys_public::{Note, Signer, TrustFile};
 use keys_secret::{Keystore, LocalSigner};
 use ledger_core::layout::{CHECKPOINTS, HASHES, LAST_NOTE};
 use ledger_core::payload::BlockWriter;
-use ledger_core::state::Stream;
 use ledger_core::{Checkpoint, Index, Kind, Nanos, TreeSize};
 use ledger_event::facts::{ClockReason, ClockStep, Facts, Recovery as RecoveryFacts};
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::arrays::ArrayReader;
 use crate::clock::{self, Clock};
@@ -36,6 +35,7 @@ use crate::reader::Reader;
 use crate::recovery::{self, Recovery, clock_mark};
 use crate::sequencer::{FirstWord, Sequencer};
 use crate::shared::{Published, Shared};
+use crate::status::{LogStatus, StatusParts};
 use crate::writer::Writer;
 
 /// A log that this process writes. Dropping it stops it without finishing the segment; see
@@ -70,130 +70,6 @@ pub struct Recovered {
 pub struct Closed {
     /// Entries in the log, all of them covered by the last checkpoint.
     pub size: TreeSize,
-}
-
-/// What status is made from besides the shared state.
-#[derive(Debug)]
-pub(crate) struct StatusParts {
-    pub(crate) origin: String,
-    pub(crate) opened: Instant,
-}
-
-/// The state of a log, as `custody status` and the API show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogStatus {
-    /// The log's origin.
-    pub origin: String,
-    /// Durable entries.
-    pub size: u64,
-    /// Entries that the newest checkpoint covers.
-    pub published_size: u64,
-    /// Root of the newest checkpoint, in base64.
-    pub root: String,
-    /// Age of the newest checkpoint in milliseconds, as far as this process knows.
-    pub checkpoint_age_ms: u64,
-    /// Ledger time of the last entry, nanoseconds since 1970.
-    pub ledger_time: i64,
-    /// Hashes of entries below are durable in the arrays.
-    pub arrays_durable: u64,
-    /// Milliseconds since this process opened the log.
-    pub open_ms: u64,
-    /// Why the log stopped, if it did.
-    pub stopped: Option<String>,
-    /// Entries appended since it was opened.
-    pub appended: u64,
-    /// Of these, late ones that filled a gap.
-    pub late: u64,
-    /// Messages that the log had already.
-    pub repeats: u64,
-    /// Messages that could not be placed.
-    pub conflicts: u64,
-    /// Messages with a wrong MAC.
-    pub forged: u64,
-    /// Every source.
-    pub sources: Vec<SourceStatus>,
-}
-
-/// The state of one source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceStatus {
-    /// Its number.
-    pub id: u32,
-    /// Its name.
-    pub name: String,
-    /// Its platform.
-    pub platform: String,
-    /// Whether its messages carry MACs.
-    pub keyed: bool,
-    /// Its epoch.
-    pub epoch: u32,
-    /// The highest record number taken.
-    pub records: u64,
-    /// The highest heartbeat number taken.
-    pub heartbeats: u64,
-    /// Ranges of numbers that are missing.
-    pub gaps: Vec<GapStatus>,
-}
-
-/// A range of numbers that is missing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GapStatus {
-    /// Which stream.
-    pub stream: String,
-    /// The first missing number.
-    pub from: u64,
-    /// The last missing number.
-    pub to: u64,
-}
-
-impl StatusParts {
-    pub(crate) fn status(&self, shared: &Shared) -> LogStatus {
-        let published = shared.published();
-        let durable = shared.durable().clone();
-        let millis =
-            |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        LogStatus {
-            origin: self.origin.clone(),
-            size: durable.edge.size().0,
-            published_size: published.checkpoint.size.0,
-            root: published.checkpoint.root.to_base64(),
-            checkpoint_age_ms: millis(published.at),
-            ledger_time: durable.ledger_time.0,
-            arrays_durable: shared.arrays_durable().0,
-            open_ms: millis(self.opened),
-            stopped: shared.stopped(),
-            appended: durable.counters.appended,
-            late: durable.counters.late,
-            repeats: durable.counters.repeats,
-            conflicts: durable.counters.conflicts,
-            forged: durable.counters.forged,
-            sources: durable.sources.values().map(source_status).collect(),
-        }
-    }
-}
-
-fn source_status(state: &ledger_core::state::SourceState) -> SourceStatus {
-    let mark = |stream: Stream| {
-        state
-            .marks
-            .get(usize::from(stream.number()))
-            .map_or(0, |mark| mark.sequence.0)
-    };
-    let gap = |gap: &ledger_core::state::Gap| GapStatus {
-        stream: gap.stream.name().to_owned(),
-        from: gap.from.0,
-        to: gap.to.0,
-    };
-    SourceStatus {
-        id: state.id.0,
-        name: state.name.clone(),
-        platform: state.platform.clone(),
-        keyed: state.keyed,
-        epoch: state.epoch.0,
-        records: mark(Stream::Record),
-        heartbeats: mark(Stream::Heartbeat),
-        gaps: state.gaps.iter().map(gap).collect(),
-    }
 }
 
 impl Log {

@@ -4,20 +4,15 @@
 //! entry commits to. Not here: signatures ([`keys_public::TrustFile`]), queries (ledger/index).
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keys_public::Note;
-use ledger_core::bytes::FormatError;
 use ledger_core::frame::{Frame, FrameHeader};
-use ledger_core::layout::{HASHES, LAST_NOTE, payloads_name};
-use ledger_core::payload::{
-    SALTS_LEN, StoredPart, payloads_of, read_block, salts_of, stored_commitment,
-};
+use ledger_core::layout::{HASHES, LAST_NOTE};
+use ledger_core::payload::{SALTS_LEN, payloads_of, read_block, stored_commitment};
 use ledger_core::state::ShortMac;
 use ledger_core::tile::{TILE_WIDTH, Tile, TileKind};
 use ledger_core::{
@@ -28,28 +23,8 @@ use crate::arrays::ArrayReader;
 use crate::error::ReadError;
 use crate::frames::{EntriesFile, Next, list_segments};
 use crate::paths::LogPaths;
+use crate::payloads::{OwnedPart, Payloads, owned};
 use crate::shared::Shared;
-
-/// One part of a payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OwnedPart {
-    /// There never was one.
-    Absent,
-    /// Its bytes.
-    Present(Vec<u8>),
-    /// It was erased; this is what it was committed to with.
-    Erased(Hash),
-}
-
-impl OwnedPart {
-    /// The bytes, if they are there.
-    pub fn bytes(&self) -> Option<&[u8]> {
-        match self {
-            OwnedPart::Present(bytes) => Some(bytes),
-            OwnedPart::Absent | OwnedPart::Erased(_) => None,
-        }
-    }
-}
 
 /// An entry as it lies in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -414,7 +389,7 @@ impl Reader {
         let body = entries.body(place.at, &place.header)?;
         let frame =
             Frame::decode(place.header, &body).map_err(|error| entries.damaged(place.at, error))?;
-        let payloads = Payloads::open(self, place)?;
+        let payloads = Payloads::open(&self.folder, place.segment, place.header)?;
         let mut rows = frame.entry_bytes().zip(frame.macs());
         let mut index = place.header.first.0;
         let salts_len = u64::from(place.header.entry_count) * SALTS_LEN as u64;
@@ -441,7 +416,7 @@ impl Reader {
                 }
                 let entry =
                     Entry::decode(bytes).map_err(|error| entries.damaged(place.at, error))?;
-                let salts = payloads.salts(place, here)?;
+                let salts = payloads.salts(here)?;
                 if stored_commitment(&parts, &salts) != Some(entry.commitment) {
                     return Err(ReadError::Commitment { index: here });
                 }
@@ -460,69 +435,6 @@ impl Reader {
             }
         }
         Ok(ControlFlow::Continue(()))
-    }
-}
-
-fn owned(part: StoredPart<'_>) -> OwnedPart {
-    match part {
-        StoredPart::Absent => OwnedPart::Absent,
-        StoredPart::Present(bytes) => OwnedPart::Present(bytes.to_vec()),
-        StoredPart::Erased(hash) => OwnedPart::Erased(hash),
-    }
-}
-
-/// A frame's payloads, with its salts read at once.
-struct Payloads {
-    file: File,
-    path: PathBuf,
-    salts: Vec<u8>,
-}
-
-impl Payloads {
-    fn open(reader: &Reader, place: &Place) -> Result<Payloads, ReadError> {
-        let path = reader.folder.join(payloads_name(place.segment, 0));
-        let file = File::open(&path).map_err(|error| ReadError::Io {
-            path: path.clone(),
-            error,
-        })?;
-        let mut payloads = Payloads {
-            file,
-            path,
-            salts: Vec::new(),
-        };
-        let len = place.header.entry_count as usize * SALTS_LEN;
-        payloads.salts = payloads.read(place.header.payload_start, len)?;
-        Ok(payloads)
-    }
-
-    fn read(&self, at: u64, len: usize) -> Result<Vec<u8>, ReadError> {
-        let mut bytes = vec![0; len];
-        let failed = |error| ReadError::Io {
-            path: self.path.clone(),
-            error,
-        };
-        self.file.read_exact_at(&mut bytes, at).map_err(failed)?;
-        Ok(bytes)
-    }
-
-    fn damaged(&self, at: u64, error: FormatError) -> ReadError {
-        ReadError::Damaged {
-            path: self.path.clone(),
-            at,
-            error,
-        }
-    }
-
-    fn salts(&self, place: &Place, index: Index) -> Result<[Salt; PART_COUNT], ReadError> {
-        let number = usize::try_from(index.0 - place.header.first.0).unwrap_or(usize::MAX);
-        let range = number * SALTS_LEN..(number + 1) * SALTS_LEN;
-        let bytes = self.salts.get(range).and_then(salts_of);
-        let short = || FormatError::Short {
-            what: "salts",
-            at: 0,
-            needed: SALTS_LEN,
-        };
-        bytes.ok_or_else(|| self.damaged(place.header.payload_start, short()))
     }
 }
 
