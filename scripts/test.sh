@@ -4,12 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The fault tests let system calls fail by strace.
-if ! command -v strace >/dev/null; then
-    echo 'strace is missing: installing it with apt-get'
-    apt-get install -y -q strace || { apt-get update -q && apt-get install -y -q strace; }
-fi
-
+# The fault tests let system calls fail by strace; .ci/run installs it where it is missing.
 skip=()
 if ! command -v strace >/dev/null; then
     printf 'strace is not installed: the test that fails each file system call once is left out\n'
