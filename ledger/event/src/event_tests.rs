@@ -9,7 +9,7 @@ use super::*;
 fn value(shape: &str, text: &str, number: u64) -> Value {
     match shape {
         "text" => json!(text),
-        "bool" => json!(number % 2 == 0),
+        "bool" => json!(number.is_multiple_of(2)),
         "u8" => json!(number % 256),
         "u16" => json!(number % 65_536),
         "u32" => json!(number % (1 << 32)),
@@ -303,4 +303,76 @@ fn cost_of_parse_accounts_and_parts() {
             best[2]
         );
     }
+}
+
+const PAGE: &str = include_str!("../../../docs/formats/event.md");
+
+/// The table of fields as the page has it.
+fn table() -> String {
+    let mut out = String::from("| field | shape | part |\n|---|---|---|\n");
+    for row in Event::fields() {
+        out.push_str(&format!(
+            "| `{}` | {} | {} |\n",
+            row.path,
+            row.shape,
+            row.part.name()
+        ));
+    }
+    out
+}
+
+#[test]
+fn the_page_has_every_field() {
+    assert!(
+        PAGE.contains(&table()),
+        "put this in docs/formats/event.md:\n{}",
+        table()
+    );
+}
+
+/// The text between a heading and the end of its code block.
+fn block(heading: &str) -> &'static str {
+    let after = PAGE
+        .split_once(heading)
+        .unwrap_or_else(|| panic!("no {heading:?}"))
+        .1;
+    let body = after.split_once("```").unwrap().1;
+    body.split_once('\n')
+        .unwrap()
+        .1
+        .split_once("\n```")
+        .unwrap()
+        .0
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex
+        .chars()
+        .filter_map(|c| c.to_digit(16))
+        .map(|d| u8::try_from(d).unwrap())
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect()
+}
+
+#[test]
+fn the_examples_of_the_page_decode() {
+    let whole = block("### The event");
+    let event = Event::parse(whole.as_bytes()).unwrap();
+    assert_eq!(event.to_json(), whole.as_bytes(), "the one serialised form");
+    let mut parts = PartsBuf::default();
+    event.write_parts(&mut parts);
+    let [facts, who, text] = ["### facts", "### who", "### text"].map(block);
+    assert_eq!(parts.part(Part::Facts), Some(facts.as_bytes()));
+    assert_eq!(parts.part(Part::Who), Some(who.as_bytes()));
+    assert_eq!(parts.part(Part::Text), Some(text.as_bytes()));
+    assert_eq!(bytes(block("### who, in hexadecimal")), who.as_bytes());
+    let merged = Event::merge(
+        Some(facts.as_bytes()),
+        Some(who.as_bytes()),
+        Some(text.as_bytes()),
+    );
+    assert_eq!(merged.unwrap(), event);
 }

@@ -91,12 +91,12 @@ impl Csvlog {
                     event.unmapped.flags.push(Text::from("resynchronised"));
                 }
                 self.advance(consumed);
-                Step::Record {
-                    consumed,
-                    event: Box::new(event),
-                }
+                Step::Record { consumed, event }
             }
-            Err((reason, record)) => self.refuse(record, reason, consumed),
+            Err(refused) => {
+                let (reason, record) = *refused;
+                self.refuse(record, reason, consumed)
+            }
         }
     }
 
@@ -214,16 +214,18 @@ impl Csvlog {
         };
         let reason = reason.or(is_line.then_some(NotARow("a line that is no record")));
         let made = match reason {
-            Some(reason) => Err((reason, record)),
+            Some(reason) => Err(Box::new((reason, record))),
             None => self.reader.event(record),
         };
         let (event, parsed) = match made {
             Ok(event) => (event, true),
-            Err((reason, record)) => (self.reader.unparsed(record, reason), false),
+            Err(refused) => {
+                let (reason, record) = *refused;
+                (Box::new(self.reader.unparsed(record, reason)), false)
+            }
         };
         self.lost = !parsed;
         self.advance(consumed);
-        let event = Box::new(event);
         if parsed {
             Step::Record { consumed, event }
         } else {

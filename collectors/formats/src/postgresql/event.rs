@@ -99,20 +99,20 @@ impl Reader {
     pub(crate) fn event<'i>(
         &self,
         record: Record<'i>,
-    ) -> Result<Event<'static>, (NotARow, Record<'i>)> {
+    ) -> Result<Box<Event<'static>>, Box<(NotARow, Record<'i>)>> {
         let was_cut = record.whole.is_some();
         let mut row = match Row::read(record.bytes, was_cut) {
             Ok(row) => row,
-            Err(reason) => return Err((reason, record)),
+            Err(reason) => return Err(Box::new((reason, record))),
         };
         let Some(time) = zone::parse(row.get(Column::LogTime), self.zone.as_ref()) else {
-            return Err((NotARow("log time is no time"), record));
+            return Err(Box::new((NotARow("log time is no time"), record)));
         };
         let message = row.get(Column::Message).to_owned();
         let audit = if audit::is_audit(&message) {
             match audit::read(&message, was_cut && row.values.len() <= 14) {
                 Ok(audit) => Some(audit),
-                Err(reason) => return Err((NotARow(reason), record)),
+                Err(reason) => return Err(Box::new((NotARow(reason), record))),
             }
         } else {
             None
@@ -128,7 +128,7 @@ impl Reader {
         let audit = mask_row(&mut draft, &mut row, audit);
         self.body(&mut draft, &row, audit);
         self.tail(&mut draft, &row, record);
-        Ok(draft.event)
+        Ok(Box::new(draft.event))
     }
 
     /// Metadata, times, severity: what the server writes as numbers and codes.
@@ -326,10 +326,10 @@ fn mask_row<'m>(
         }
     }
     let mut parameters_too = false;
-    if audit.is_none() {
-        if let Some(value) = row.values.get_mut(Column::Message as usize) {
-            parameters_too |= draft.plain("message", &mut value.text);
-        }
+    if audit.is_none()
+        && let Some(value) = row.values.get_mut(Column::Message as usize)
+    {
+        parameters_too |= draft.plain("message", &mut value.text);
     }
     for (column, path) in [
         (Column::Query, "query_info.query_string"),
@@ -358,10 +358,11 @@ fn mask_row<'m>(
             *last = Cow::Owned(without_open_number(last).to_owned());
         }
     }
-    if let (Some(audit), true) = (&audit, draft.changed) {
-        if let Some(value) = row.values.get_mut(Column::Message as usize) {
-            value.text = Cow::Owned(audit.message());
-        }
+    if draft.changed
+        && let Some(audit) = &audit
+        && let Some(value) = row.values.get_mut(Column::Message as usize)
+    {
+        value.text = Cow::Owned(audit.message());
     }
     audit
 }
