@@ -171,11 +171,14 @@ pub(crate) fn cut_arrays(folder: &Path, size: TreeSize) -> Result<(), WriteError
     Ok(())
 }
 
+/// Open array files by level and chunk.
+type OpenArrays = HashMap<(u8, u64), Arc<File>>;
+
 /// Reads hashes from the arrays.
 #[derive(Debug, Clone)]
 pub(crate) struct ArrayReader {
     folder: Arc<PathBuf>,
-    open: Arc<Mutex<HashMap<(u8, u64), Arc<File>>>>,
+    open: Arc<Mutex<OpenArrays>>,
 }
 
 /// At most this many array files stay open in a reader.

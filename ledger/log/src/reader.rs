@@ -59,6 +59,10 @@ pub struct Reader {
     maps: Arc<Mutex<HashMap<Index, SegmentMap>>>,
 }
 
+/// What stands before an entry in a bundle: its length of 80 bytes, big-endian.
+const ENTRY_LENGTH: [u8; 2] = [0, 80];
+const _: () = assert!(Entry::LEN == 80);
+
 /// Every so many frames the place of one is remembered.
 const MARK_EVERY: usize = 32;
 /// At most this many segments' maps are remembered.
@@ -259,7 +263,7 @@ impl Reader {
                 if cursor == to {
                     break;
                 }
-                out.extend_from_slice(&(Entry::LEN as u16).to_be_bytes());
+                out.extend_from_slice(&ENTRY_LENGTH);
                 out.extend_from_slice(bytes);
                 cursor += 1;
             }
@@ -340,7 +344,7 @@ impl Reader {
                 .marks
                 .last()
                 .is_none_or(|(first, _)| *first < header.first.0);
-            if walked % MARK_EVERY == 0 && newest {
+            if walked.is_multiple_of(MARK_EVERY) && newest {
                 map.marks.push((header.first.0, at));
             }
             if header.first <= index && index.0 < header.size_after().0 {

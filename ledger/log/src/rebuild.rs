@@ -64,7 +64,7 @@ pub fn rebuild(paths: &LogPaths, progress: &mut dyn FnMut(u64)) -> Result<Rebuil
     let mut arrays = ArrayWriter::new(hashes.clone(), RightEdge::new());
     let mut add = |leaf| {
         arrays.push(leaf);
-        if arrays.edge().size().0 % FLUSH_EVERY == 0 {
+        if arrays.edge().size().0.is_multiple_of(FLUSH_EVERY) {
             arrays.flush()
         } else {
             Ok(())
