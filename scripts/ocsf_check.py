@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Validates OCSF events, one JSON object a line on stdin, against the class schemas of OCSF 1.8.0.
+"""Validates OCSF events, one JSON object a line on stdin or in the file given, against the class schemas of OCSF 1.8.0.
 
 The schemas are not ours: PyPI `ocsf-json-schema==1.2.0` carries them, PyPI `jsonschema-rs` judges. Install both in a
 virtual environment outside the repository. A class is judged with the profiles that the event itself names.
@@ -105,10 +105,14 @@ def main():
     if sys.argv[1:] == ["--self-test"]:
         self_test()
         return 0
-    if sys.argv[1:]:
-        print("usage: ocsf_check.py [--self-test] < events.ndjson", file=sys.stderr)
+    if len(sys.argv) > 2 or sys.argv[1:2] and sys.argv[1].startswith("-"):
+        print("usage: ocsf_check.py [--self-test | FILE] < events.ndjson", file=sys.stderr)
         return 2
-    total, bad = judge(sys.stdin)
+    if len(sys.argv) == 2:
+        with open(sys.argv[1], encoding="utf-8") as lines:
+            total, bad = judge(lines)
+    else:
+        total, bad = judge(sys.stdin)
     if total == 0:
         print("nothing to judge", file=sys.stderr)
     return 1 if bad or total == 0 else 0

@@ -1,9 +1,9 @@
 //! CSV as databases write it: where a record ends, which fields it has, and the same bytes again.
 //!
-//! Fields are separated by commas; a field that begins with a double quote ends with the next single one,
-//! and a comma or the line end must follow. Anything else is malformed at once: a statement that holds a
-//! line like a record cannot be taken for one, and a lost quote is noticed within the next record. Line
-//! ends are LF or CRLF. Not here: what a field means, characters.
+//! Fields are separated by commas; a field that begins with a double quote ends with the next
+//! single one, and a comma or the line end must follow. Anything else is malformed at once: a
+//! statement that holds a line like a record cannot be taken for one, and a lost quote is noticed
+//! within the next record. Line ends are LF or CRLF. Not here: what a field means, characters.
 
 use std::borrow::Cow;
 
@@ -80,8 +80,8 @@ pub(crate) struct Field<'i> {
     pub(crate) quoted: bool,
 }
 
-/// Splits a record without its line end. A last field that is not closed counts only when the record
-/// was `cut`. `None` when the record is malformed or has too many fields.
+/// Splits a record without its line end. A last field that is not closed counts only when the
+/// record was `cut`. `None` when the record is malformed or has too many fields.
 pub(crate) fn split(record: &[u8], cut: bool) -> Option<Vec<Field<'_>>> {
     let mut fields = Vec::with_capacity(27);
     let mut rest = Some(record);

@@ -1,22 +1,24 @@
 //! The seam between bytes and events: [`Format`], and which one a platform and its settings mean.
 //!
-//! A format is fed a window of bytes that begins at a record and answers one step at a time. It holds no
-//! more than one cut record, whatever the size of the input. Not here: any platform's form.
+//! A format is fed a window of bytes that begins at a record and answers one step at a time. It
+//! holds no more than one cut record, whatever the size of the input. Not here: any platform's
+//! form.
 
 use ledger_event::Event;
 
 use crate::postgresql;
 
-/// Native records longer than this many bytes are cut (their event says so and keeps a keyed digest of
-/// the whole). Together with the limits of single texts it keeps every event under
-/// [`ledger_event::EVENT_BYTES_MAX`]. A reader's window must be able to hold a little more than this.
+/// Native records longer than this many bytes are cut (their event says so and keeps a keyed
+/// digest of the whole). Together with the limits of single texts it keeps every event under
+/// [`ledger_event::EVENT_BYTES_MAX`]. A reader's window must be able to hold a little more than
+/// this.
 pub const RECORD_BYTES_MAX: usize = 192 * 1024;
 
 /// One form of an audit trail, read as a stream.
 pub trait Format {
-    /// Looks at a window of input that begins where the last step ended. `at_end` says that nothing will
-    /// ever follow the window: a last record without its line end is then `unparsed`; otherwise the
-    /// format waits for the rest of it.
+    /// Looks at a window of input that begins where the last step ended. `at_end` says that
+    /// nothing will ever follow the window: a last record without its line end is then `unparsed`;
+    /// otherwise the format waits for the rest of it.
     fn next<'i>(&mut self, input: &'i [u8], at_end: bool) -> Step<'i>;
 
     /// Says that the next window begins at this offset of the native stream, after a record.
@@ -41,7 +43,8 @@ pub enum Step<'i> {
         event: Box<Event<'i>>,
     },
     /// Bytes that give no event by themselves: a byte order mark, an empty line, or a piece of a
-    /// record that is being cut. Only the end of a `Record` or `Unparsed` is a position to go on from.
+    /// record that is being cut. Only the end of a `Record` or `Unparsed` is a position to go on
+    /// from.
     Skip {
         /// Bytes of the window to pass over; never 0.
         consumed: usize,
@@ -67,7 +70,10 @@ impl std::fmt::Debug for FormatKeys {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// No form of this platform can be read.
-    #[error("platform {platform} is not known: this version reads {known}", known = PLATFORMS.join(", "))]
+    #[error(
+        "platform {platform} is not known: this version reads {known}",
+        known = PLATFORMS.join(", ")
+    )]
     UnknownPlatform {
         /// What was asked for.
         platform: String,

@@ -1,8 +1,9 @@
 //! Bytes of a platform's audit trail in, masked events out.
 //!
-//! Reading order: [`Format`] and [`format_for`] · `csv` (records and fields of CSV) · `text` (bytes to
-//! text without loss, cuts, digests) · [`mask`] · `postgresql` (a module a form: `csvlog` so far).
-//! Deliberately not here: files, positions on disk, clocks, transport, and what becomes of an event.
+//! Reading order: [`Format`] and [`format_for`] · `csv` (records and fields of CSV) · `text`
+//! (bytes to text without loss, cuts, digests) · [`mask`] · `postgresql` (a module a form:
+//! `csvlog` so far). Deliberately not here: files, positions on disk, clocks, transport, and what
+//! becomes of an event.
 
 mod csv;
 mod format;

@@ -27,8 +27,9 @@ pub(crate) fn lossless(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     (Cow::Owned(out), true)
 }
 
-/// Cuts a text so that its JSON form has at most `budget` bytes; whether it was cut. What looks like the
-/// beginning of a number at the cut goes too, so that no part of a card number is left there.
+/// Cuts a text so that its JSON form has at most `budget` bytes; whether it was cut. What looks
+/// like the beginning of a number at the cut goes too, so that no part of a card number is left
+/// there.
 pub(crate) fn cut(text: &mut Cow<'_, str>, budget: usize) -> bool {
     if text.len() <= budget / 6 {
         return false;

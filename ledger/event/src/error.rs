@@ -14,7 +14,8 @@ pub enum EventError {
         /// Its size.
         bytes: usize,
     },
-    /// Not JSON, or not the form of events: the reason of the reader, without any value of the event.
+    /// Not JSON, or not the form of events: the reason of the reader, without any value of the
+    /// event.
     #[error("event is refused at line {line} column {column}: {reason}")]
     Refused {
         /// Line, from 1.

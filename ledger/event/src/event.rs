@@ -1,11 +1,13 @@
-//! [`Event`]: one database operation as an OCSF 1.8 object in one serialised form, and its three parts.
+//! [`Event`]: one database operation as an OCSF 1.8 object in one serialised form, and its three
+//! parts.
 //!
-//! A part is the same object with the fields of the other parts absent, so a part is a partial OCSF
-//! object by itself and [`Event::merge`] is the inverse of [`Event::write_parts`]. Unknown fields are
-//! refused: a field without a part would be dropped when the message is split, and evidence would be
-//! lost without a sign. A field that a later version adds therefore comes with a program that knows it;
-//! commitments are over bytes, so verification never needs to understand a field. Not here: masking,
-//! pseudonyms (the caller's closures), and what other kinds of entries say (`facts`).
+//! A part is the same object with the fields of the other parts absent, so a part is a partial
+//! OCSF object by itself and [`Event::merge`] is the inverse of [`Event::write_parts`]. Unknown
+//! fields are refused: a field without a part would be dropped when the message is split, and
+//! evidence would be lost without a sign. A field that a later version adds therefore comes with a
+//! program that knows it; commitments are over bytes, so verification never needs to understand a
+//! field. Not here: masking, pseudonyms (the caller's closures), and what other kinds of entries
+//! say (`facts`).
 
 use std::ops::Range;
 
@@ -204,9 +206,8 @@ impl PartsBuf {
 impl<'a> Event<'a> {
     /// Reads an event.
     ///
-    /// # Errors
-    /// Too large, not JSON, an unknown or repeated field, or a field that every event has is missing or
-    /// contradicts another.
+    /// # Errors Too large, not JSON, an unknown or repeated field, or a field that every event has
+    /// is missing or contradicts another.
     pub fn parse(json: &'a [u8]) -> Result<Event<'a>, EventError> {
         let mut event = Event::default();
         event.fill_from(json)?;

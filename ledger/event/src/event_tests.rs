@@ -183,8 +183,8 @@ fn texts_are_borrowed_and_accounts_get_pseudonyms_in_the_facts() {
     assert!(!facts.contains(r#""name":"alice""#));
 }
 
-/// The table of fields and the masking must not drift apart: a text in `who` or `text`, or a name in
-/// the facts, is shown to the masking; identifiers and codes are not.
+/// The table of fields and the masking must not drift apart: a text in `who` or `text`, or a name
+/// in the facts, is shown to the masking; identifiers and codes are not.
 #[test]
 fn every_free_text_is_visited() {
     const TYPED: &[&str] = &[

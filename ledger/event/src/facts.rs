@@ -1,9 +1,10 @@
 //! What the facts of every other kind of entry say: one struct a kind, written and read as JSON.
 //!
-//! Unlike events these are written by the log itself, never split and never received from outside, so
-//! unknown fields are ignored when reading: an older program reads what a newer one wrote, and the
-//! bytes, not the struct, are what the entry commits to. New fields are added as `Option`. Absent
-//! values are omitted. Not here: who decides that such an entry is written (the door, the writer).
+//! Unlike events these are written by the log itself, never split and never received from outside,
+//! so unknown fields are ignored when reading: an older program reads what a newer one wrote, and
+//! the bytes, not the struct, are what the entry commits to. New fields are added as `Option`.
+//! Absent values are omitted. Not here: who decides that such an entry is written (the door, the
+//! writer).
 
 use ledger_core::state::Stream;
 use ledger_core::{Epoch, Index, Kind, Nanos, Sequence, SourceId, TreeSize};
@@ -23,7 +24,10 @@ pub enum FactsError {
         bytes: usize,
     },
     /// Not JSON, or a needed field is absent or of the wrong type.
-    #[error("facts of kind {} are refused at line {line} column {column}", kind.name().unwrap_or("?"))]
+    #[error(
+        "facts of kind {} are refused at line {line} column {column}",
+        kind.name().unwrap_or("?")
+    )]
     Refused {
         /// The kind that was expected.
         kind: Kind,
@@ -42,7 +46,8 @@ pub trait Facts: Serialize + DeserializeOwned {
     /// The stored bytes.
     #[must_use]
     fn to_json(&self) -> Vec<u8> {
-        // Strings, integers, lists and options of them always have a JSON form, so this never falls back.
+        // Strings, integers, lists and options of them always have a JSON form, so this never
+        // falls back.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
@@ -226,7 +231,8 @@ pub enum ConflictReason {
 }
 
 facts! {
-    /// A message that could not be placed. It is kept: its facts here, its other parts as they were.
+    /// A message that could not be placed. It is kept: its facts here, its other parts as they
+    /// were.
     CONFLICT Conflict {
         /// Why.
         reason: ConflictReason,

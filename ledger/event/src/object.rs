@@ -1,8 +1,9 @@
 //! How an object of an event is declared: each field once, with its JSON name and its part.
 //!
-//! The `object!` macro makes the struct, its reader (serde; unknown and repeated fields and `null` are refused), its
-//! writer (declared order, absent fields omitted), the union of parts and the table of fields from
-//! that one declaration, so they cannot drift apart. Not here: which objects exist (see `event`).
+//! The `object!` macro makes the struct, its reader (serde; unknown and repeated fields and `null`
+//! are refused), its writer (declared order, absent fields omitted), the union of parts and the
+//! table of fields from that one declaration, so they cannot drift apart. Not here: which objects
+//! exist (see `event`).
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -270,8 +271,8 @@ macro_rules! table_field {
     };
 }
 
-/// Declares one object of the serialised form. Each line: documentation, JSON name, Rust name, `Facts`,
-/// `Who` or `Text` (or `object` for a nested one), type.
+/// Declares one object of the serialised form. Each line: documentation, JSON name, Rust name,
+/// `Facts`, `Who` or `Text` (or `object` for a nested one), type.
 macro_rules! object {
     ($(#[$meta:meta])* $name:ident {
         $( $(#[$fmeta:meta])* $key:literal $field:ident : $kind:ident $ty:ty; )*
@@ -314,7 +315,11 @@ macro_rules! object {
             fn write(&self, want: u8, out: &mut Vec<u8>) {
                 out.push(b'{');
                 let start = out.len();
-                $( $crate::object::write_field!($kind, &self.$field, concat!("\"", $key, "\":"), $ty, want, start, out); )*
+                $(
+                    $crate::object::write_field!(
+                        $kind, &self.$field, concat!("\"", $key, "\":"), $ty, want, start, out
+                    );
+                )*
                 let _ = start;
                 out.push(b'}');
             }

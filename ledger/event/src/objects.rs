@@ -265,7 +265,8 @@ object! {
 }
 
 object! {
-    /// OCSF `fingerprint`. Here always keyed, because a bare digest of a short secret can be guessed.
+    /// OCSF `fingerprint`. Here always keyed, because a bare digest of a short secret can be
+    /// guessed.
     Fingerprint {
         /// 99 (other).
         "algorithm_id" algorithm_id: Text Option<u8>;
@@ -294,7 +295,8 @@ object! {
         /// Evidence grade of the source's form: `A` quoted and numbered, `B` structured without
         /// numbering, `C` forgeable, lossy or sampled.
         "grade" grade: Facts Option<Text<'a>>;
-        /// Exact event time in nanoseconds since the Unix epoch, when `time` (milliseconds) is not exact.
+        /// Exact event time in nanoseconds since the Unix epoch, when `time` (milliseconds) is not
+        /// exact.
         "time_ns" time_ns: Facts Option<i64>;
         /// Zone that the time was read in, and why when it was assumed.
         "zone" zone: Facts Option<Text<'a>>;

@@ -1,7 +1,8 @@
 //! What masking and pseudonyms see of an event: every free text with its role, every account.
 //!
-//! Identifiers that the platform or we make (numbers, digests, pseudonyms, session ids, times) are not
-//! visited: they are typed, and digits in them are not card numbers. Not here: the masking itself.
+//! Identifiers that the platform or we make (numbers, digests, pseudonyms, session ids, times) are
+//! not visited: they are typed, and digits in them are not card numbers. Not here: the masking
+//! itself.
 
 use crate::event::{Account, Event, TextField, TextRole};
 use crate::objects::User;
@@ -138,8 +139,9 @@ impl<'a> Event<'a> {
         endpoint_texts!(f, "unmapped.src_endpoint", unmapped.src_endpoint);
     }
 
-    /// Shows every account that has a name to `f`, which sets the pseudonym. `targets` is brought to
-    /// the length of `target_names` first; a target that gets no pseudonym stays the empty string.
+    /// Shows every account that has a name to `f`, which sets the pseudonym. `targets` is brought
+    /// to the length of `target_names` first; a target that gets no pseudonym stays the empty
+    /// string.
     pub fn accounts_mut(&mut self, f: &mut dyn FnMut(Account<'_, '_, 'a>)) {
         user_account(&mut self.actor.user, f);
         user_account(&mut self.actor.process.user, f);

@@ -1,4 +1,5 @@
-//! How numbers and embedded JSON of `facts` stand in JSON. The types of ledger/core stay free of serde.
+//! How numbers and embedded JSON of `facts` stand in JSON. The types of ledger/core stay free of
+//! serde.
 //!
 //! Not here: anything about events, whose fields are plain numbers.
 

@@ -1,8 +1,8 @@
 //! A total byte lexer: every text is a sequence of tokens, whatever it holds, in one pass.
 //!
 //! Strings (`'…'`, `E'…'`, `N'…'`, `B'…'`, `X'…'`, `U&'…'`), quoted names (`"…"`), dollar bodies
-//! (`$tag$…$tag$`), comments (`--`, nested `/* */`), numbers, `$1`, words. PostgreSQL 18 manual, 4.1
-//! "Lexical Structure". Not here: what a token means.
+//! (`$tag$…$tag$`), comments (`--`, nested `/* */`), numbers, `$1`, words. PostgreSQL 18 manual,
+//! 4.1 "Lexical Structure". Not here: what a token means.
 
 use super::Dialect;
 

@@ -421,7 +421,8 @@ fn time_is_linear_in_the_text() {
     }
 }
 
-/// What a door pays for clean bytes: `cargo test --release -p collectors-formats -- --ignored cost`.
+/// What a door pays for clean bytes: `cargo test --release -p collectors-formats -- --ignored
+/// cost`.
 #[test]
 #[ignore = "prints figures"]
 #[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]

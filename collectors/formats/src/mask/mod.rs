@@ -1,13 +1,16 @@
-//! Masking: card numbers, authentication data and passwords leave a text before anything is written.
+//! Masking: card numbers, authentication data and passwords leave a text before anything is
+//! written.
 //!
-//! [`mask_sql`] and [`mask_plain`] read one text; [`recheck`] looks at every free text of an event again,
-//! as each door does. Order of work: a prefilter; then, only where it hits, a lexer and rules on tokens
-//! (`lexer`, `rules`), which look inside literals; then what hides in plain text (`plain`: addresses with
-//! a password, bearer tokens, private keys); then card numbers (`pan`). It fails closed: what mentions a
-//! secret in a form that no rule knows, or does not end, loses all its literals. Every function is total
-//! and takes time linear in the text, and masking a masked text changes nothing. Deliberately not
-//! here: what a masked event looks like elsewhere, keyed digests (see the formats).
+//! [`mask_sql`] and [`mask_plain`] read one text; [`recheck`] looks at every free text of an event
+//! again, as each door does. Order of work: a prefilter; then, only where it hits, a lexer and
+//! rules on tokens (`lexer`, `rules`), which look inside literals; then what hides in plain text
+//! (`plain`: addresses with a password, bearer tokens, private keys); then card numbers (`pan`).
+//! It fails closed: what mentions a secret in a form that no rule knows, or does not end, loses
+//! all its literals. Every function is total and takes time linear in the text, and masking a
+//! masked text changes nothing. Deliberately not here: what a masked event looks like elsewhere,
+//! keyed digests (see the formats).
 
+mod edits;
 mod lexer;
 mod names;
 mod pan;

@@ -2,15 +2,16 @@
 //!
 //! What counts as one (PCI DSS 4.0.1, 3.4.1: at most the first six and last four digits may stay):
 //! - 13 to 19 digits that a scheme issues with that length, with a Luhn check digit;
-//! - digits may be separated by one to three blanks, dashes, dots, tabs or no-break spaces, in groups of
-//!   any size; a number may begin and end at any group, so that numbers before and after do not hide it;
-//! - a run of digits without separators counts as a whole when it has up to 19 digits (an eight-byte
-//!   number has 19, and searching inside such numbers would shred identifiers); a longer run cannot be
-//!   an identifier of that kind and is searched inside;
+//! - digits may be separated by one to three blanks, dashes, dots, tabs or no-break spaces, in
+//!   groups of any size; a number may begin and end at any group, so that numbers before and after
+//!   do not hide it;
+//! - a run of digits without separators counts as a whole when it has up to 19 digits (an
+//!   eight-byte number has 19, and searching inside such numbers would shred identifiers); a
+//!   longer run cannot be an identifier of that kind and is searched inside;
 //! - a UUID is left alone.
 //!
-//! Data that follows the number in a magnetic stripe goes too. Not here: verification codes, which are
-//! only known by the name that stands beside them (see `rules`).
+//! Data that follows the number in a magnetic stripe goes too. Not here: verification codes, which
+//! are only known by the name that stands beside them (see `rules`).
 
 use super::{Found, Kind, MaskOptions};
 
@@ -261,9 +262,10 @@ fn luhn(window: &[Digit]) -> bool {
     sum.is_multiple_of(10)
 }
 
-/// Whether some scheme issues numbers with these first six digits and this length (ISO/IEC 7812 issuer
-/// ranges as the schemes publish them: Visa, Mastercard, American Express, Diners Club, Discover, JCB,
-/// UnionPay, Maestro, Mir, RuPay, Troy, Verve, Elo, Humo, UzCard, InterPayment, InstaPayment, Dankort).
+/// Whether some scheme issues numbers with these first six digits and this length (ISO/IEC 7812
+/// issuer ranges as the schemes publish them: Visa, Mastercard, American Express, Diners Club,
+/// Discover, JCB, UnionPay, Maestro, Mir, RuPay, Troy, Verve, Elo, Humo, UzCard, InterPayment,
+/// InstaPayment, Dankort).
 fn scheme_issues(prefix: u32, length: usize) -> bool {
     let (two, three, four) = (prefix / 10_000, prefix / 1000, prefix / 100);
     match two {

@@ -1,7 +1,8 @@
-//! Whether a text can hold a secret at all: one pass without state, so that clean text costs little.
+//! Whether a text can hold a secret at all: one pass without state, so that clean text costs
+//! little.
 //!
-//! Each pattern has a rare pair of letters; a table over pairs of classes of bytes says where to look
-//! closer, and which patterns to look for. Not here: deciding what is a secret (see `rules`).
+//! Each pattern has a rare pair of letters; a table over pairs of classes of bytes says where to
+//! look closer, and which patterns to look for. Not here: deciding what is a secret (see `rules`).
 
 /// Lower-case patterns, with the offset of the pair that is looked for; those of one pair together.
 const PATTERNS: &[(&[u8], usize)] = &[
@@ -147,8 +148,9 @@ fn hit_in(text: &[u8], at: usize, before: u8, block: &[u8]) -> bool {
     })
 }
 
-/// Whether one of the patterns from the `first` on has its pair at `at`. Those behind that have another
-/// pair do not match there, so nothing is lost by trying them, and the first byte settles most.
+/// Whether one of the patterns from the `first` on has its pair at `at`. Those behind that have
+/// another pair do not match there, so nothing is lost by trying them, and the first byte settles
+/// most.
 fn pattern_at(text: &[u8], at: usize, first: u8) -> bool {
     let from = usize::from(first).saturating_sub(1);
     PATTERNS

@@ -1,21 +1,16 @@
 //! Rules on tokens: where a password stands relative to what names it.
 //!
-//! One level is one text: a statement, or the inside of a literal, a quoted name, a dollar body or a
-//! comment, read again as a text of its own. A name that no rule understands makes the level lose all
-//! its literals; when it has none to lose, the level around it does. Not here: card numbers, addresses.
+//! One level is one text: a statement, or the inside of a literal, a quoted name, a dollar body or
+//! a comment, read again as a text of its own. A name that no rule understands makes the level
+//! lose all its literals; when it has none to lose, the level around it does. Not here: card
+//! numbers, addresses.
 
+use super::edits::{Edit, adheres, apply, quote, unquote};
 use super::names::{is_name_like, sensitive, takes_secret};
 use super::{Dialect, Found, Kind, Lexer, MASK, Reading, Token, TokenKind, prefilter};
 
 /// How many levels of quoting are read; a hit deeper than that masks the whole literal.
 const LEVELS_MAX: u32 = 8;
-
-/// One replacement in a level.
-struct Edit {
-    start: usize,
-    end: usize,
-    with: String,
-}
 
 /// A level while it is read.
 struct Level<'t, 'f> {
@@ -83,7 +78,7 @@ fn level(text: &str, dialect: Dialect, reading: Reading, depth: u32, found: &mut
     let unresolved = level.unknown && (!resolved || level.dangling);
     let doubtful = level.unknown && level.doubtful;
     Outcome {
-        changed: level.apply(),
+        changed: apply(text, level.edits),
         unresolved,
         doubtful,
     }
@@ -296,7 +291,8 @@ impl<'t> Level<'t, '_> {
         }
     }
 
-    /// Masks every literal between an opening parenthesis and its closing one; whether there was one.
+    /// Masks every literal between an opening parenthesis and its closing one; whether there was
+    /// one.
     fn mask_call(&mut self, open: usize, kind: Kind) -> bool {
         if open < self.called_to {
             return true; // inside a call whose literals are masked already
@@ -377,8 +373,8 @@ impl<'t> Level<'t, '_> {
         (self.word(at + 1, "redacted") || self.word(at + 1, "secret")) && self.punct(at + 2, b'>')
     }
 
-    /// Whether the level is a statement about an account, where a bare word after PASSWORD is a mistyped
-    /// password.
+    /// Whether the level is a statement about an account, where a bare word after PASSWORD is a
+    /// mistyped password.
     fn is_account_statement(&self) -> bool {
         let verb = self.word(0, "create") || self.word(0, "alter");
         verb && ["role", "user", "group"]
@@ -490,95 +486,5 @@ impl<'t> Level<'t, '_> {
             self.edit(token.body_start, token.body_end, Kind::Literal);
         }
         any
-    }
-
-    fn apply(mut self) -> Option<String> {
-        if self.edits.is_empty() {
-            return None;
-        }
-        self.edits.sort_by_key(|edit| edit.start);
-        let mut out = String::with_capacity(self.text.len());
-        let mut at = 0;
-        for edit in &self.edits {
-            if edit.start < at {
-                // Overlapping: what is masked once stays masked.
-                at = at.max(edit.end);
-                continue;
-            }
-            out.push_str(self.text.get(at..edit.start).unwrap_or(""));
-            out.push_str(&edit.with);
-            at = edit.end;
-        }
-        out.push_str(self.text.get(at..).unwrap_or(""));
-        Some(out)
-    }
-}
-
-/// Whether a word or a number touches a literal, which no statement has.
-fn adheres(tokens: &[Token]) -> bool {
-    let literal = |t: &Token| {
-        matches!(
-            t.kind,
-            TokenKind::Str { .. } | TokenKind::Dollar | TokenKind::Quoted
-        )
-    };
-    let word = |t: &Token| {
-        matches!(
-            t.kind,
-            TokenKind::Word | TokenKind::Number | TokenKind::Param
-        )
-    };
-    tokens.windows(2).any(|pair| match pair {
-        [a, b] => {
-            a.end == b.start && ((literal(a) && (word(b) || literal(b))) || (word(a) && literal(b)))
-        }
-        _ => false,
-    })
-}
-
-/// The text inside the quotes, as the server reads it.
-fn unquote(kind: TokenKind, body: &str) -> String {
-    match kind {
-        TokenKind::Str { escapes: false } => body.replace("''", "'"),
-        TokenKind::Quoted => body.replace("\"\"", "\""),
-        TokenKind::Str { escapes: true } => unescape(body),
-        _ => body.to_owned(),
-    }
-}
-
-fn unescape(body: &str) -> String {
-    let mut out = String::with_capacity(body.len());
-    let mut chars = body.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some('n') => out.push('\n'),
-                Some('t') => out.push('\t'),
-                Some('r') => out.push('\r'),
-                Some(other) => out.push(other),
-                None => {}
-            },
-            '\'' => {
-                if chars.peek() == Some(&'\'') {
-                    chars.next();
-                }
-                out.push('\'');
-            }
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// The inverse of [`unquote`].
-fn quote(kind: TokenKind, text: &str) -> String {
-    match kind {
-        TokenKind::Str { escapes: false } => text.replace('\'', "''"),
-        TokenKind::Quoted => text.replace('"', "\"\""),
-        TokenKind::Str { escapes: true } => text
-            .replace('\\', "\\\\")
-            .replace('\'', "''")
-            .replace('\n', "\\n"),
-        _ => text.to_owned(),
     }
 }

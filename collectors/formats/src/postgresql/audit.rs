@@ -1,8 +1,8 @@
 //! pgaudit's own text inside a message: `AUDIT: ` and CSV of nine or ten fields.
 //!
-//! pgaudit 1.7, README "Format": type, statement and substatement number, class, command, object type,
-//! object name, statement, parameter, and rows while `pgaudit.log_rows` is on (a session's setting, so
-//! both counts alternate in one file). Not here: the class of the event.
+//! pgaudit 1.7, README "Format": type, statement and substatement number, class, command, object
+//! type, object name, statement, parameter, and rows while `pgaudit.log_rows` is on (a session's
+//! setting, so both counts alternate in one file). Not here: the class of the event.
 
 use std::borrow::Cow;
 

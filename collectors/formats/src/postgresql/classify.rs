@@ -1,7 +1,7 @@
 //! Which OCSF class and activity a statement is.
 //!
-//! From pgaudit's class and the command; a row without an AUDIT text (an error) has the command tag only.
-//! Not here: rows that are no statement (see `event`).
+//! From pgaudit's class and the command; a row without an AUDIT text (an error) has the command
+//! tag only. Not here: rows that are no statement (see `event`).
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
-//! csvlog as a stream: finds each record, cuts the ones that are too long, and finds the next record
-//! after bytes that are none.
+//! csvlog as a stream: finds each record, cuts the ones that are too long, and finds the next
+//! record after bytes that are none.
 //!
 //! Not here: what a record means (see `row`, `event`).
 
@@ -171,7 +171,8 @@ impl Csvlog {
                 long.take(input.get(..end).unwrap_or(&[]));
                 self.end_long(long, end + 1, None)
             }
-            // The quotes are out of step: what was taken is no record, and the next line may be one.
+            // The quotes are out of step: what was taken is no record, and the next line may be
+            // one.
             Scan::Malformed(at) => {
                 let line = memchr::memrchr(b'\n', input.get(..at).unwrap_or(&[]));
                 let end = line.unwrap_or(at);

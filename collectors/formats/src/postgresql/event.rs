@@ -3,15 +3,13 @@
 //! Not here: the stream of bytes, the rules of masking.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use ledger_core::Nanos;
-use ledger_event::{Endpoint, Event, Metadata, OCSF_VERSION, Text};
+use ledger_event::{Event, Metadata, OCSF_VERSION, Text};
 
 use super::audit::{self, Audit};
-use super::classify::{self, Command, audit_changed};
+use super::kinds::{audited, endpoint, logged, severity};
 use super::row::{Column, NotARow, Row};
-use super::statement::SettingChange;
 use super::zone::{self, Time, Zone};
 use crate::csv;
 use crate::format::FormatKeys;
@@ -19,11 +17,11 @@ use crate::mask::{self, Dialect, MASK, MaskOptions, Masked};
 use crate::text::{Digest, cut, without_open_number};
 
 /// Limits of single texts in their JSON form, in bytes; together they stay under the event's bound.
-const STATEMENT_MAX: usize = 128 * 1024;
+pub(super) const STATEMENT_MAX: usize = 128 * 1024;
 const RAW_MAX: usize = 224 * 1024;
-const PARAMETERS_MAX: usize = 48 * 1024;
-const MESSAGE_MAX: usize = 16 * 1024;
-const NAME_MAX: usize = 2 * 1024;
+pub(super) const PARAMETERS_MAX: usize = 48 * 1024;
+pub(super) const MESSAGE_MAX: usize = 16 * 1024;
+pub(super) const NAME_MAX: usize = 2 * 1024;
 
 /// What a record is read with.
 pub(crate) struct Reader {
@@ -43,8 +41,8 @@ pub(crate) struct Record<'i> {
 }
 
 /// An event while it is made: masking notes what it did.
-struct Draft {
-    event: Event<'static>,
+pub(super) struct Draft {
+    pub(super) event: Event<'static>,
     mask: MaskOptions,
     changed: bool,
     cut: bool,
@@ -84,7 +82,7 @@ impl Draft {
     }
 
     /// A text of the event, cut at its limit; none when it is empty.
-    fn text(&mut self, text: &str, budget: usize) -> Option<Text<'static>> {
+    pub(super) fn text(&mut self, text: &str, budget: usize) -> Option<Text<'static>> {
         if text.is_empty() {
             return None;
         }
@@ -345,7 +343,8 @@ fn mask_row<'m>(
     }
     let mut audit = audit.map(|audit| mask_audit(draft, audit));
     if draft.cut {
-        // The cut may have gone through a number, and what is left of it is no card number any more.
+        // The cut may have gone through a number, and what is left of it is no card number any
+        // more.
         if let Some(value) = row.values.last_mut() {
             value.text = Cow::Owned(without_open_number(&value.text).to_owned());
         }
@@ -399,246 +398,4 @@ fn mask_audit<'m>(draft: &mut Draft, mut audit: Audit<'m>) -> Audit<'m> {
     draft.plain("unmapped.object_type", &mut audit.object_type);
     draft.plain("unmapped.object_name", &mut audit.object_name);
     audit
-}
-
-/// A row with pgaudit's text.
-fn audited(draft: &mut Draft, row: &Row<'_>, audit: &Audit<'_>) {
-    draft.event.metadata.log_name = Some(Text::from("pgaudit"));
-    let statement = draft.text(&audit.statement, STATEMENT_MAX);
-    let parameters = draft.text(&audit.parameters, PARAMETERS_MAX);
-    let command = draft.text(&audit.command, NAME_MAX);
-    let object_type = draft.text(&audit.object_type, NAME_MAX);
-    let object_name = draft.text(&audit.object_name, NAME_MAX);
-    let event = &mut draft.event;
-    if matches!(
-        &*audit.object_type,
-        "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "FOREIGN TABLE"
-    ) {
-        event.table.name.clone_from(&object_name);
-    }
-    let unmapped = &mut event.unmapped;
-    unmapped.audit_type = Some(Text::from(audit.audit_type.clone().into_owned()));
-    unmapped.audit_class = Some(Text::from(audit.class.clone().into_owned()));
-    unmapped.statement_id = Some(audit.statement_id);
-    unmapped.substatement_id = Some(audit.substatement_id);
-    unmapped.rows = audit.rows;
-    unmapped.parameters = parameters.filter(|text| *text != "<none>");
-    unmapped.command.clone_from(&command);
-    unmapped.object_type = object_type;
-    unmapped.object_name = object_name;
-    event.query_info.query_string = statement;
-    if event.query_info.uid.is_none() {
-        event.query_info.name = command;
-    }
-    if audit.rows.is_some() {
-        // With rows logged, pgaudit writes after the statement has succeeded.
-        event.status_id = Some(1);
-    }
-    let by = row.get(Column::User);
-    let command = Command {
-        class: &audit.class,
-        command: &audit.command,
-        object_type: &audit.object_type,
-        object_name: &audit.object_name,
-        text: &audit.statement,
-        by,
-    };
-    classify::classify(event, &command);
-    complete(event);
-}
-
-/// A row of the server's own.
-fn logged(draft: &mut Draft, row: &Row<'_>) {
-    let message = row.get(Column::Message);
-    draft.event.message = draft.text(message, MESSAGE_MAX);
-    draft.event.query_info.query_string = draft.text(row.get(Column::Query), STATEMENT_MAX);
-    let tag = row.get(Column::CommandTag);
-    if draft.event.query_info.uid.is_none() && !tag.is_empty() {
-        draft
-            .event
-            .query_info
-            .name
-            .clone_from(&draft.event.unmapped.command_tag);
-    }
-    let event = &mut draft.event;
-    let failed = matches!(row.get(Column::Severity), "ERROR" | "FATAL" | "PANIC");
-    if failed {
-        event.status_id = Some(2);
-    }
-    let login_failed = matches!(row.get(Column::SqlState), "28P01" | "28000");
-    if login_failed || (failed && tag == "authentication") {
-        authentication(event, 1);
-        event.severity_id = Some(3);
-    } else if connection(event, message) || server(event, message) {
-    } else if failed && !tag.is_empty() && row.some(Column::User).is_some() {
-        let text = event.query_info.query_string.clone().unwrap_or_default();
-        let by = row.get(Column::User);
-        let command = Command {
-            class: "",
-            command: tag,
-            object_type: "",
-            object_name: "",
-            text: &text,
-            by,
-        };
-        classify::classify(event, &command);
-    } else if row.some(Column::User).is_some() {
-        event.classify(6005, 4);
-        event.type_id = Some(1);
-    } else {
-        other(event);
-    }
-    complete(event);
-}
-
-/// The rows of `log_connections` and `log_disconnections`.
-fn connection(event: &mut Event<'_>, message: &str) -> bool {
-    if message.starts_with("connection received: ") {
-        authentication(event, 99);
-        event.activity_name = Some(Text::from("Connection received"));
-    } else if let Some(rest) = message.strip_prefix("connection authenticated: ") {
-        authentication(event, 99);
-        event.activity_name = Some(Text::from("Authenticated"));
-        event.status_id = Some(1);
-        let method = rest
-            .rsplit_once(" method=")
-            .and_then(|(_, m)| m.split(' ').next());
-        event.auth_protocol_id = method.map(|_| 99);
-        event.auth_protocol = method.map(|m| Text::from(m.to_owned()));
-        let identity = rest
-            .strip_prefix("identity=\"")
-            .and_then(|rest| rest.rsplit_once("\" method="));
-        let identity = identity.map(|(identity, _)| identity.to_owned());
-        let same = identity.as_deref() == event.user.name.as_deref();
-        event.unmapped.identity = identity.filter(|_| !same).map(Text::from);
-    } else if message.starts_with("connection authorized: ")
-        || message.starts_with("replication connection authorized: ")
-    {
-        authentication(event, 1);
-        event.status_id = Some(1);
-    } else if message.starts_with("disconnection: session time: ") {
-        authentication(event, 2);
-        event.status_id = Some(1);
-        event.duration = message.split(' ').nth(3).and_then(milliseconds);
-    } else {
-        return false;
-    }
-    true
-}
-
-/// `H:MM:SS.mmm` in milliseconds.
-fn milliseconds(time: &str) -> Option<i64> {
-    let (clock, fraction) = time.split_once('.')?;
-    let mut parts = clock.split(':').map(|part| part.parse::<i64>().ok());
-    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    let whole = hours
-        .checked_mul(3600)?
-        .checked_add(minutes * 60 + seconds)?;
-    whole.checked_mul(1000)?.checked_add(fraction.parse().ok()?)
-}
-
-/// 3002: the account is the one that acts.
-fn authentication(event: &mut Event<'_>, activity: u16) {
-    event.classify(3002, activity);
-    event.user = event.actor.user.clone();
-    if event.user.name.is_none() {
-        // PostgreSQL's own word for a user that is not known yet.
-        event.user.name = Some(Text::from("[unknown]"));
-    }
-    event.session = std::mem::take(&mut event.actor.session);
-    event.actor.user = ledger_event::User::default();
-    event.service.name = Some(Text::from("postgresql"));
-    event.is_remote = Some(event.src_endpoint.name.is_none());
-}
-
-/// Rows of the server's life.
-fn server(event: &mut Event<'_>, message: &str) -> bool {
-    const STARTS: &[&str] = &["starting PostgreSQL ", "database system is ready to accept"];
-    const STOPS: &[&str] = &[
-        "received smart shutdown request",
-        "received fast shutdown request",
-        "received immediate shutdown request",
-        "shutting down",
-        "database system is shut down",
-    ];
-    let begins = |list: &[&str]| list.iter().any(|text| message.starts_with(text));
-    if begins(STARTS) || begins(STOPS) {
-        event.classify(6002, if begins(STARTS) { 3 } else { 4 });
-        event.severity_id = Some(if begins(STOPS) { 3 } else { 2 });
-        classify::app(event);
-        let version = message.strip_prefix("starting PostgreSQL ");
-        let version = version.and_then(|rest| rest.split(' ').next());
-        event.app.version = version.map(|version| Text::from(version.to_owned()));
-    } else if message.starts_with("received SIGHUP") {
-        event.classify(6002, 8);
-        event.severity_id = Some(2);
-        classify::app(event);
-    } else if let Some((name, value)) = changed_parameter(message) {
-        let audit = classify::audit_severity(name).is_some();
-        let value = value.filter(|_| audit).map(str::to_owned);
-        audit_changed(
-            event,
-            SettingChange {
-                name: name.to_owned(),
-                value,
-            },
-        );
-    } else {
-        return false;
-    }
-    true
-}
-
-/// `parameter "x" changed to "y"`, or `removed from configuration file, reset to default`.
-fn changed_parameter(message: &str) -> Option<(&str, Option<&str>)> {
-    let (name, rest) = message.strip_prefix("parameter \"")?.split_once("\" ")?;
-    let value = rest
-        .strip_prefix("changed to \"")
-        .and_then(|rest| rest.strip_suffix('"'));
-    (value.is_some() || rest.starts_with("removed from") || rest.starts_with("cannot be changed"))
-        .then_some((name, value))
-}
-
-fn other(event: &mut Event<'_>) {
-    event.classify(6002, 99);
-    event.activity_name = Some(Text::from("Log"));
-    classify::app(event);
-}
-
-/// 6005 needs an actor, a client and a database: a row without them is the server's own.
-fn complete(event: &mut Event<'_>) {
-    let empty = event.src_endpoint == Endpoint::default() || event.database.name.is_none();
-    if event.class_uid == Some(6005) && empty {
-        event.type_id = None;
-        other(event);
-    }
-}
-
-/// The client from `host:port` or `[local]`.
-fn endpoint(from: &str) -> Endpoint<'static> {
-    let mut endpoint = Endpoint::default();
-    let (host, port) = match from.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => (host, port.parse().ok()),
-        _ => (from, None),
-    };
-    endpoint.port = port;
-    let text = Some(Text::from(host.to_owned())).filter(|text| !text.is_empty());
-    if host.parse::<IpAddr>().is_ok() {
-        endpoint.ip = text;
-    } else if host.starts_with('[') {
-        endpoint.name = text;
-    } else {
-        endpoint.hostname = text;
-    }
-    endpoint
-}
-
-/// OCSF severity of the server's own.
-fn severity(level: &str) -> u8 {
-    match level {
-        "PANIC" => 5,
-        "FATAL" => 3,
-        "ERROR" | "WARNING" => 2,
-        _ => 1,
-    }
 }

@@ -1,13 +1,15 @@
-//! PostgreSQL with pgaudit. A module a form: `csvlog`; jsonlog, stderr and syslog come with their issue.
+//! PostgreSQL with pgaudit. A module a form: `csvlog`; jsonlog, stderr and syslog come with their
+//! issue.
 //!
-//! Reading order: `csvlog` (the stream) · `row` (one record, checked) · `audit` (pgaudit's own text) ·
-//! `event` (a row as an event) · `classify` and `statement` (which OCSF class) · `zone` (times).
-//! Deliberately not here: other platforms, masking rules.
+//! Reading order: `csvlog` (the stream) · `row` (one record, checked) · `audit` (pgaudit's own
+//! text) · `event` (a row as an event) · `kinds` (what kind of row) · `classify` and `statement`
+//! (which OCSF class) · `zone` (times). Deliberately not here: other platforms, masking rules.
 
 mod audit;
 mod classify;
 mod csvlog;
 mod event;
+mod kinds;
 mod row;
 mod statement;
 mod zone;

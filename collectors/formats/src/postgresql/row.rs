@@ -1,8 +1,9 @@
 //! One record of csvlog, its columns named and checked.
 //!
-//! PostgreSQL 18 manual, 19.8.4 "Using CSV-Format Log Output": 23 columns up to version 12, 24 in 13
-//! (`backend_type`), 26 from 14 (`leader_pid`, `query_id`). Columns that the server writes as numbers or
-//! codes are checked, so nothing free can hide in them. Not here: the meaning of a message.
+//! PostgreSQL 18 manual, 19.8.4 "Using CSV-Format Log Output": 23 columns up to version 12, 24 in
+//! 13 (`backend_type`), 26 from 14 (`leader_pid`, `query_id`). Columns that the server writes as
+//! numbers or codes are checked, so nothing free can hide in them. Not here: the meaning of a
+//! message.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,9 @@
-//! What a statement names: accounts, privileges, objects, settings. Read from masked text by its tokens.
+//! What a statement names: accounts, privileges, objects, settings. Read from masked text by its
+//! tokens.
 //!
-//! It is a reader of heads, not a parser: it looks at the first statement of a text that begins with the
-//! command that the server reported, up to a bound, and what it does not find stays unknown. Not here:
-//! which class follows.
+//! It is a reader of heads, not a parser: it looks at the first statement of a text that begins
+//! with the command that the server reported, up to a bound, and what it does not find stays
+//! unknown. Not here: which class follows.
 
 use crate::mask::{Dialect, Lexer, Token, TokenKind};
 
@@ -39,7 +40,8 @@ pub(crate) struct Grant {
 }
 
 impl<'t> Statement<'t> {
-    /// The statement in `text` that begins with the first word of `command`; the first one otherwise.
+    /// The statement in `text` that begins with the first word of `command`; the first one
+    /// otherwise.
     pub(crate) fn find(text: &'t str, command: &str) -> Statement<'t> {
         let first_word = command.split(' ').next().unwrap_or("");
         let tokens: Vec<Token> = Lexer::new(text, Dialect::PostgreSql)

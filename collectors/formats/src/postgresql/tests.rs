@@ -10,8 +10,8 @@ use crate::{Format, FormatKeys, RECORD_BYTES_MAX, Step, format_for};
 const UTC: &[u8] = include_bytes!("../../samples/pg15-pgaudit17-rows-off-utc.csv");
 const YORK: &[u8] = include_bytes!("../../samples/pg15-pgaudit17-edge-rows-on-newyork.csv");
 
-/// What the sessions typed that must be nowhere; `rootpw`, `N3w-pw!` and `S3cret-pw!` were masked by
-/// pgaudit or never logged.
+/// What the sessions typed that must be nowhere; `rootpw`, `N3w-pw!` and `S3cret-pw!` were masked
+/// by pgaudit or never logged.
 const SECRETS: &[&str] = &[
     "4111111111111111",
     "5500 0000 0000 0004",
@@ -601,7 +601,8 @@ proptest::proptest! {
         at in 0..300_usize,
         step in 1..400_usize,
     ) {
-        // Random bytes planted into real records: everything is accounted for, whatever the windows.
+        // Random bytes planted into real records: everything is accounted for, whatever the
+        // windows.
         let mut input = UTC[..20_000].to_vec();
         input.splice(at..at + 10, bytes);
         let answers = read(&mut *format(&[]), &input, step);
@@ -611,7 +612,8 @@ proptest::proptest! {
     }
 }
 
-/// What a collector pays for a record: `cargo test --release -p collectors-formats -- --ignored cost`.
+/// What a collector pays for a record: `cargo test --release -p collectors-formats -- --ignored
+/// cost`.
 #[test]
 #[ignore = "prints figures"]
 #[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]

@@ -1,9 +1,9 @@
 //! Times of a log line: a civil time and a zone abbreviation, which names a zone only sometimes.
 //!
-//! `UTC`, `GMT` and numeric offsets are exact. Otherwise the source's `timezone` setting decides (and the
-//! abbreviation decides which side of a repeated hour it is); without one, abbreviations that only one
-//! zone in wide use has are read as that, and the assumption is noted; any other is read as UTC and
-//! flagged. Not here: what the time is the time of.
+//! `UTC`, `GMT` and numeric offsets are exact. Otherwise the source's `timezone` setting decides
+//! (and the abbreviation decides which side of a repeated hour it is); without one, abbreviations
+//! that only one zone in wide use has are read as that, and the assumption is noted; any other is
+//! read as UTC and flagged. Not here: what the time is the time of.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -24,7 +24,8 @@ pub(crate) struct Time {
     pub(crate) at: Nanos,
     /// Offset from UTC in minutes.
     pub(crate) offset_minutes: i32,
-    /// Which zone it was read in, unless that was exact; and the flag that says how far that is known.
+    /// Which zone it was read in, unless that was exact; and the flag that says how far that is
+    /// known.
     pub(crate) assumed: Option<(String, &'static str)>,
 }
 
