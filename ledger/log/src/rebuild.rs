@@ -136,6 +136,8 @@ fn clear(hashes: &std::path::Path) -> Result<u64, WriteError> {
         path: hashes.to_owned(),
         error,
     };
+    // A copy of a log may have been made without them.
+    std::fs::create_dir_all(hashes).map_err(failed)?;
     let mut removed = 0;
     for file in std::fs::read_dir(hashes).map_err(failed)? {
         let file = file.map_err(failed)?;
