@@ -3,8 +3,14 @@
 //! Not here: what one crate can test by itself; that lies beside its code.
 
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod house;
+#[cfg(test)]
+mod oracles;
 #[cfg(test)]
 mod support;
