@@ -13,4 +13,8 @@ mod house;
 #[cfg(test)]
 mod oracles;
 #[cfg(test)]
+mod program;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod support;
