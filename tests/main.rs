@@ -18,3 +18,5 @@ mod program;
 mod secrets;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod withheld;
