@@ -11,6 +11,8 @@ mod faults;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod idle;
+#[cfg(test)]
 mod oracles;
 #[cfg(test)]
 mod program;
