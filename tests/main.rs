@@ -9,6 +9,8 @@ mod docs;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod fixture_logs;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod idle;
