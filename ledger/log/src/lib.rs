@@ -36,6 +36,7 @@ mod recovery;
 mod rule;
 mod sequencer;
 mod shared;
+mod threads;
 mod writer;
 
 pub use config::{LogConfig, LogOptions};

@@ -5,21 +5,17 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crossbeam_channel::{Sender, bounded};
 use keys_public::{Note, Signer, TrustFile};
 use keys_secret::{Keystore, LocalSigner};
-use ledger_core::layout::{CHECKPOINTS, HASHES, LAST_NOTE};
-use ledger_core::payload::BlockWriter;
+use ledger_core::layout::{CHECKPOINTS, LAST_NOTE};
 use ledger_core::{Checkpoint, Index, Kind, Nanos, TreeSize};
 use ledger_event::facts::{ClockReason, ClockStep, Facts, Recovery as RecoveryFacts};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
-use crate::arrays::ArrayReader;
 use crate::clock::{self, Clock};
 use crate::config::LogOptions;
 use crate::create;
@@ -29,26 +25,20 @@ use crate::files::{remove_if_there, replace};
 use crate::history::History;
 use crate::opinion::second_opinion;
 use crate::paths::LogPaths;
-use crate::prepare::{Preparer, Pseudonyms, Randomness};
-use crate::publisher::{ArraySync, Publisher};
 use crate::reader::Reader;
 use crate::recovery::{self, Recovery, clock_mark};
-use crate::sequencer::{FirstWord, Sequencer};
+use crate::sequencer::FirstWord;
 use crate::shared::{Published, Shared};
 use crate::status::{LogStatus, StatusParts};
-use crate::writer::Writer;
+use crate::threads::{Parts, Running, start};
 
 /// A log that this process writes. Dropping it stops it without finishing the segment; see
 /// [`Log::close`].
 #[derive(Debug)]
 pub struct Log {
     paths: LogPaths,
-    shared: Arc<Shared>,
-    requests: Sender<Request>,
+    running: Running,
     status: Arc<StatusParts>,
-    closing: Arc<AtomicBool>,
-    line: Vec<JoinHandle<()>>,
-    followers: Vec<JoinHandle<()>>,
     _lock: File,
 }
 
@@ -118,28 +108,39 @@ impl Log {
             published,
             signer,
             reading,
+            clock,
         };
-        let log = start(paths, options, clock, lock, parts)?;
+        let running = start(paths, options, parts)?;
+        let status = Arc::new(StatusParts {
+            origin: paths.origin().to_string(),
+            opened: Instant::now(),
+        });
+        let log = Log {
+            paths: paths.clone(),
+            running,
+            status,
+            _lock: lock,
+        };
         Ok((log, recovered))
     }
 
     /// The way in.
     pub fn door(&self) -> InProcessDoor {
         InProcessDoor {
-            requests: self.requests.clone(),
-            shared: self.shared.clone(),
+            requests: self.running.requests.clone(),
+            shared: self.running.shared.clone(),
             log: self.status.clone(),
         }
     }
 
     /// The way to read, up to what is durable at each moment.
     pub fn reader(&self) -> Reader {
-        Reader::live(&self.paths, self.shared.clone())
+        Reader::live(&self.paths, self.running.shared.clone())
     }
 
     /// The state of the log.
     pub fn status(&self) -> LogStatus {
-        self.status.status(&self.shared)
+        self.status.status(&self.running.shared)
     }
 
     /// Drains what was handed over, finishes the segment and publishes what is left.
@@ -148,28 +149,28 @@ impl Log {
     /// If the log had stopped; all that was acknowledged is durable nevertheless.
     pub fn close(mut self) -> Result<Closed, CloseError> {
         self.join();
-        match self.shared.stopped() {
+        match self.running.shared.stopped() {
             Some(reason) => Err(CloseError::Stopped { reason }),
             None => Ok(Closed {
-                size: self.shared.size(),
+                size: self.running.shared.size(),
             }),
         }
     }
 
     fn join(&mut self) {
         // A sequencer that is gone has nothing to drain.
-        drop(self.requests.send(Request::Close));
+        drop(self.running.requests.send(Request::Close));
         let gone = |shared: &Shared| shared.stop(WriteError::ThreadGone.to_string());
-        for thread in self.line.drain(..) {
+        for thread in self.running.line.drain(..) {
             if thread.join().is_err() {
-                gone(&self.shared);
+                gone(&self.running.shared);
             }
         }
-        self.closing.store(true, Ordering::Release);
-        self.shared.nudge();
-        for thread in self.followers.drain(..) {
+        self.running.closing.store(true, Ordering::Release);
+        self.running.shared.nudge();
+        for thread in self.running.followers.drain(..) {
             if thread.join().is_err() {
-                gone(&self.shared);
+                gone(&self.running.shared);
             }
         }
     }
@@ -179,16 +180,6 @@ impl Drop for Log {
     fn drop(&mut self) {
         self.join();
     }
-}
-
-/// What the threads start from.
-struct Parts {
-    recovery: Recovery,
-    first_word: Vec<FirstWord>,
-    history: History,
-    published: Published,
-    signer: LocalSigner,
-    reading: clock::Reading,
 }
 
 pub(crate) fn take_lock(paths: &LogPaths) -> Result<File, OpenError> {
@@ -288,122 +279,6 @@ fn first_word(
         });
     }
     Ok(words)
-}
-
-fn start(
-    paths: &LogPaths,
-    options: &LogOptions,
-    clock: Clock,
-    lock: File,
-    parts: Parts,
-) -> Result<Log, OpenError> {
-    let keys = |error: keys_secret::KeystoreError| OpenError::Keys(error.to_string());
-    let keystore = Keystore::open(&paths.keys()).map_err(keys)?;
-    let Parts {
-        recovery,
-        first_word,
-        history,
-        published,
-        signer,
-        reading,
-    } = parts;
-    let Recovery {
-        durable,
-        arrays,
-        segment,
-        recent,
-        ..
-    } = recovery;
-    let mut source_keys = std::collections::HashMap::new();
-    for state in durable.sources.values().filter(|state| state.keyed) {
-        source_keys.insert(state.id, keystore.source_key(state.id).map_err(keys)?);
-    }
-    let pseudonyms = Pseudonyms::new(keystore.pseudonym_key(paths.tenant()).map_err(keys)?);
-    let arrays_durable = arrays.edge().size();
-    let shared = Arc::new(Shared::new(durable.clone(), published, arrays_durable));
-    let (requests, waiting) = bounded(options.queue_batches_max);
-    let (to_writer, work) = bounded(1);
-    let closing = Arc::new(AtomicBool::new(false));
-    let sequencer = Sequencer {
-        requests: waiting,
-        writer: to_writer,
-        shared: shared.clone(),
-        options: options.clone(),
-        clock,
-        clock_rule: clock::Rule::new(reading),
-        sources: durable.sources,
-        keys: source_keys,
-        keystore,
-        recent,
-        next: Index(durable.edge.size().0),
-        ledger_time: durable.ledger_time,
-        preparer: Preparer::new(options.mask, pseudonyms),
-        random: Randomness::new(),
-        folder: paths.folder(),
-        clock_mark: clock_mark(paths),
-        first_word,
-    };
-    let writer = Writer {
-        work,
-        shared: shared.clone(),
-        folder: paths.folder(),
-        hashes: paths.file(HASHES),
-        origin: paths.origin().clone(),
-        segment,
-        arrays,
-        blocks: BlockWriter::new().map_err(WriteError::from)?,
-        entries_max: options.segment_entries_max,
-        payloads_max: options.segment_payloads_max,
-        chunk: Vec::new(),
-    };
-    let publisher = Publisher {
-        shared: shared.clone(),
-        signer: Box::new(signer),
-        arrays: ArrayReader::new(paths.file(HASHES)),
-        history,
-        origin: paths.origin().clone(),
-        every: options.checkpoint_every,
-        closing: closing.clone(),
-    };
-    let sync = ArraySync {
-        shared: shared.clone(),
-        hashes: paths.file(HASHES),
-        every: options.arrays_every,
-        closing: closing.clone(),
-    };
-    let line = vec![
-        spawn("sequencer", move || sequencer.run())?,
-        spawn("writer", move || writer.run())?,
-    ];
-    let followers = vec![
-        spawn("publisher", move || publisher.run())?,
-        spawn("arrays", move || sync.run())?,
-    ];
-    let status = Arc::new(StatusParts {
-        origin: paths.origin().to_string(),
-        opened: Instant::now(),
-    });
-    let paths = paths.clone();
-    Ok(Log {
-        paths,
-        shared,
-        requests,
-        status,
-        closing,
-        line,
-        followers,
-        _lock: lock,
-    })
-}
-
-/// Linux shows 15 bytes of a thread's name.
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-    let builder = std::thread::Builder::new().name(format!("cst-{name}"));
-    builder.spawn(run).map_err(|error| OpenError::Io {
-        doing: "start the thread of",
-        path: name.into(),
-        error,
-    })
 }
 
 /// Leaves a mark that the clock stopped the log, so that a restart does not step over it.

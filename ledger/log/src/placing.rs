@@ -96,7 +96,7 @@ impl Sequencer {
         let entry = entry_of(kind, flags, &head, state, message, turn.now);
         let parts = self.preparer.parts();
         turn.batch
-            .push(entry, arrival.mac, parts, &mut self.random)?;
+            .push(&entry, arrival.mac, parts, &mut self.random)?;
         let (stream, epoch, sequence) = (arrival.stream, arrival.epoch, arrival.sequence);
         self.recent
             .put(state.id, stream, epoch, sequence, arrival.mac);
@@ -177,7 +177,7 @@ impl Sequencer {
         let facts = wrapped.to_json();
         let parts = [Some(facts.as_slice()), who, text];
         turn.batch
-            .push(entry, arrival.mac, parts, &mut self.random)?;
+            .push(&entry, arrival.mac, parts, &mut self.random)?;
         turn.batch.counters.conflicts += 1;
         Ok(Outcome::Conflict(index))
     }
@@ -201,7 +201,7 @@ impl Sequencer {
         let facts = wrapped.to_json();
         let parts = [Some(facts.as_slice()), who, text];
         turn.batch
-            .push(entry, ShortMac::of(&message.mac), parts, &mut self.random)?;
+            .push(&entry, ShortMac::of(&message.mac), parts, &mut self.random)?;
         turn.batch.counters.forged += 1;
         Ok(Outcome::Forged(index))
     }

@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 
 use collectors_formats::mask::{Dialect, MaskOptions, mask_plain, note, recheck};
 use keys_secret::SecretKey32;
-use ledger_core::payload::{BLOCK_RAW_MAX, SALTS_LEN, StoredPart, put_payload, stored_commitment};
+use ledger_core::payload::{
+    BLOCK_RAW_MAX, SALTS_LEN, StoredPart, payloads_of, put_payload, salts_of, stored_commitment,
+};
 use ledger_core::state::{Position, ShortMac, SourceState};
 use ledger_core::{Entry, Flags, Index, Nanos, PART_COUNT, Salt};
 use ledger_event::{Event, EventError, EventHead, PartsBuf};
@@ -49,10 +51,10 @@ impl Batch {
         Index(self.first.0 + self.len() as u64)
     }
 
-    /// Adds an entry with its payload; the commitment is computed here.
+    /// Adds an entry with its payload. Its commitment stays zero until [`Batch::commit`].
     pub(crate) fn push(
         &mut self,
-        mut entry: Entry,
+        entry: &Entry,
         mac: ShortMac,
         parts: [Option<&[u8]>; PART_COUNT],
         random: &mut Randomness,
@@ -65,10 +67,6 @@ impl Batch {
             }
             self.salts.extend_from_slice(&salt.0);
         }
-        // INVARIANT: an absent part has a zero salt, so the commitment exists.
-        let commitment = stored_commitment(&stored, &salts);
-        assert!(commitment.is_some(), "a fresh payload has a commitment");
-        entry.commitment = commitment.unwrap_or_default();
         self.entries.extend_from_slice(&entry.encode());
         self.macs.extend_from_slice(&mac.0);
         let len: usize = parts.iter().flatten().map(|part| part.len() + 4).sum();
@@ -85,6 +83,33 @@ impl Batch {
         }
         self.ledger_time = entry.ledger_time;
         Ok(())
+    }
+
+    /// Writes every entry's commitment into its place. This is the writer's work, so that hashing
+    /// and parsing run side by side.
+    pub(crate) fn commit(&mut self) {
+        let mut entries = self.entries.chunks_exact_mut(Entry::LEN);
+        let mut salts = self.salts.chunks_exact(SALTS_LEN);
+        for block in &self.blocks {
+            let payloads = payloads_of(&block.bytes, block.entry_count).unwrap_or_default();
+            // INVARIANT: blocks hold what `push` put into them.
+            assert_eq!(
+                payloads.len(),
+                block.entry_count as usize,
+                "a block of ours reads back"
+            );
+            for payload in payloads {
+                let salts = salts.next().and_then(salts_of).unwrap_or_default();
+                let commitment = stored_commitment(&payload, &salts);
+                // INVARIANT: an absent part has a zero salt, so the commitment exists.
+                assert!(commitment.is_some(), "a fresh payload has a commitment");
+                let field = entries.next().and_then(|entry| entry.last_chunk_mut());
+                if let (Some(field), Some(commitment)) = (field, commitment) {
+                    *field = commitment.0;
+                }
+            }
+        }
+        assert!(entries.next().is_none(), "every entry has its payload");
     }
 }
 

@@ -251,7 +251,7 @@ impl Sequencer {
         };
         let parts = [Some(facts), None, None];
         turn.batch
-            .push(entry, ShortMac::ZERO, parts, &mut self.random)?;
+            .push(&entry, ShortMac::ZERO, parts, &mut self.random)?;
         turn.batch.counters.appended += 1;
         Ok(())
     }

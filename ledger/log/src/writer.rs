@@ -172,6 +172,7 @@ impl Writer {
             Some(segment) => segment,
             None => Segment::create(&self.folder, &self.segment_header())?,
         };
+        batch.commit();
         let mut body = FrameBody {
             entries: std::mem::take(&mut batch.entries),
             macs: std::mem::take(&mut batch.macs),
