@@ -77,16 +77,17 @@ impl<'a> Arrays<'a> {
         };
         let chunk = number / ARRAY_CHUNK;
         if state.chunk.as_ref().map(|(open, _)| *open) != Some(chunk) {
-            state.open(self.folder, level, chunk)?;
+            state.open(self.folder, level, chunk, self.tail)?;
         }
         let at = number % ARRAY_CHUNK * Hash::LEN as u64;
-        let stored = match &state.chunk {
-            Some((_, Some(file))) => state.window.bytes(file, at, Hash::LEN)?,
-            Some((_, None)) | None => None,
-        };
+        let mut stored = state.read(at)?;
+        if stored != Some(*hash) && self.tail == Tail::BeingWritten {
+            state.refresh(self.folder, level)?;
+            stored = state.read(at)?;
+        }
         match stored {
-            Some(stored) if stored == hash.0 => {}
-            Some(stored) if stored != Hash::ZERO.0 => {
+            Some(stored) if stored == *hash => {}
+            Some(stored) if stored != Hash::ZERO => {
                 if self.tail == Tail::BeingWritten && state.doubtful.len() < DOUBTFUL_MAX {
                     state.doubtful.push((number, *hash));
                 } else if !std::mem::replace(&mut state.named, true) {
@@ -143,13 +144,9 @@ impl<'a> Arrays<'a> {
         };
         for (number, hash) in std::mem::take(&mut state.doubtful) {
             let chunk = number / ARRAY_CHUNK;
-            state.open(self.folder, level, chunk)?;
+            state.open(self.folder, level, chunk, self.tail)?;
             let at = number % ARRAY_CHUNK * Hash::LEN as u64;
-            let stored = match &state.chunk {
-                Some((_, Some(file))) => state.window.bytes(file, at, Hash::LEN)?,
-                Some((_, None)) | None => None,
-            };
-            if stored != Some(&hash.0[..]) {
+            if state.read(at)? != Some(hash) {
                 let file = self.folder.relative(&array_file(level, chunk));
                 let what = MisdeedKind::HashWrong { level, number };
                 self.misdeeds.add(&file, Some(at), what);
@@ -188,13 +185,43 @@ impl<'a> Arrays<'a> {
 }
 
 impl Level {
-    fn open(&mut self, folder: &Folder, level: u8, chunk: u64) -> Result<(), VerifyError> {
+    fn open(
+        &mut self,
+        folder: &Folder,
+        level: u8,
+        chunk: u64,
+        tail: Tail,
+    ) -> Result<(), VerifyError> {
         let path = folder.path(&array_file(level, chunk));
-        let there = folder.arrays.contains(&(level, chunk));
+        let listed = folder.arrays.contains(&(level, chunk));
+        // A writer may have begun it since.
+        let there = listed || (tail == Tail::BeingWritten && path.is_file());
         let file = there.then(|| Opened::open(&path)).transpose()?;
         self.window.clear();
         self.named = false;
         self.chunk = Some((chunk, file));
         Ok(())
+    }
+
+    /// The hash at a byte of the open chunk, if the file has one.
+    fn read(&mut self, at: u64) -> Result<Option<Hash>, VerifyError> {
+        let Some((_, Some(file))) = &self.chunk else {
+            return Ok(None);
+        };
+        let stored = self.window.bytes(file, at, Hash::LEN)?;
+        Ok(stored.and_then(Hash::from_slice))
+    }
+
+    /// Forgets what was read of the open chunk: a writer has gone on.
+    fn refresh(&mut self, folder: &Folder, level: u8) -> Result<(), VerifyError> {
+        self.window.clear();
+        match &mut self.chunk {
+            Some((_, Some(file))) => file.refresh(),
+            Some((chunk, None)) => {
+                let chunk = *chunk;
+                self.open(folder, level, chunk, Tail::BeingWritten)
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -25,12 +25,8 @@ pub(crate) struct Opened {
 impl Opened {
     /// Opens a file for reading.
     pub(crate) fn open(path: &Path) -> Result<Opened, VerifyError> {
-        let failed = |error| VerifyError::Read {
-            path: path.to_owned(),
-            error,
-        };
-        let file = File::open(path).map_err(failed)?;
-        let len = file.metadata().map_err(failed)?.len();
+        let file = File::open(path).map_err(failed(path))?;
+        let len = file.metadata().map_err(failed(path))?.len();
         Ok(Opened {
             file,
             path: path.to_owned(),
@@ -38,12 +34,29 @@ impl Opened {
         })
     }
 
-    fn fill(&self, buffer: &mut [u8], at: u64) -> Result<(), VerifyError> {
-        let failed = |error| VerifyError::Read {
-            path: self.path.clone(),
-            error,
-        };
-        self.file.read_exact_at(buffer, at).map_err(failed)
+    /// Opens the same path again, with the length that it has now.
+    pub(crate) fn again(&self) -> Result<Opened, VerifyError> {
+        Opened::open(&self.path)
+    }
+
+    /// Takes the length again, of a file that a writer makes longer.
+    pub(crate) fn refresh(&mut self) -> Result<(), VerifyError> {
+        self.len = self.file.metadata().map_err(failed(&self.path))?.len();
+        Ok(())
+    }
+
+    /// Reads what there is at `at`: less than asked for only if the file became shorter.
+    fn fill(&self, buffer: &mut [u8], at: u64) -> Result<usize, VerifyError> {
+        let mut done = 0;
+        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, at.saturating_add(done as u64)) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(&self.path)(error)),
+            }
+        }
+        Ok(done)
     }
 }
 
@@ -83,8 +96,11 @@ impl Window {
             let Some(target) = self.buffer.get_mut(..step) else {
                 return Ok(None);
             };
-            file.fill(target, at)?;
-            (self.start, self.filled) = (at, step);
+            let read = file.fill(target, at)?;
+            (self.start, self.filled) = (at, read);
+            if read < len {
+                return Ok(None);
+            }
         }
         let from = usize::try_from(at - self.start).unwrap_or(usize::MAX);
         Ok(self.buffer.get(from..from.saturating_add(len)))
@@ -126,7 +142,8 @@ pub(crate) fn read_small(path: &Path, max: usize) -> Result<Option<Vec<u8>>, Ver
     let len = usize::try_from(opened.len).ok().filter(|len| *len <= max);
     let Some(len) = len else { return Ok(None) };
     let mut bytes = vec![0; len];
-    opened.fill(&mut bytes, 0)?;
+    let read = opened.fill(&mut bytes, 0)?;
+    bytes.truncate(read);
     Ok(Some(bytes))
 }
 

@@ -133,6 +133,12 @@ impl Folder {
         self.dir.join(&self.name).join(file)
     }
 
+    /// Whether both files of a segment are there now.
+    pub(crate) fn has_segment(&self, first: Index) -> bool {
+        let (entries, payloads) = segment_names(first);
+        self.path(&entries).is_file() && self.path(&payloads).is_file()
+    }
+
     /// Whether `last-note` and `checkpoints` are there.
     pub(crate) fn has_notes(&self) -> (bool, bool) {
         (self.has_note, self.has_history)

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`report`] (what is asked and answered), [`misdeed`] (what a log can be caught
 //! at), `directory` ([`verify_dir`]) with `folder` (which files there are), `segments` (the walk
-//! over frames) and `scan`, `entries`, `numbers`, `states` (the rules on the way), `payloads`, `opened`,
+//! over frames), `place` and `scan`, `entries`, `numbers`, `states` (the rules on the way), `payloads`, `opened`,
 //! `arrays`, `marks` and `history` (checkpoints), `work` (the two threads), `files`; and `tiles`
 //! ([`verify_tiles`]).
 //!
@@ -27,6 +27,7 @@ pub mod misdeed;
 mod numbers;
 mod opened;
 mod payloads;
+mod place;
 pub mod report;
 mod scan;
 mod segments;

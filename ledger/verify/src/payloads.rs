@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use ledger_core::bytes::FormatError;
 use ledger_core::frame::BlockRef;
 use ledger_core::payload::{
-    BLOCK_RAW_MAX, PAYLOAD_MAX, PayloadHeader, SALTS_LEN, StoredPart, StoredPayload, payloads_of,
-    read_block, salts_of, stored_commitment,
+    BLOCK_RAW_MAX, PayloadHeader, SALTS_LEN, StoredPart, StoredPayload, payloads_of, read_block,
+    salts_of, stored_commitment,
 };
 use ledger_core::{Hash, Index, Origin};
 
@@ -18,9 +18,6 @@ use crate::files::{Opened, Window};
 use crate::misdeed::MisdeedKind;
 use crate::opened;
 use crate::work::Shared;
-
-/// Longest stored block: what cannot be compressed grows a little.
-const STORED_MAX: usize = PAYLOAD_MAX + (64 << 10);
 
 /// Payload bytes, and entries, that are handed over at once.
 const JOB_BYTES: u64 = 1 << 20;
@@ -183,18 +180,14 @@ impl PayloadChecker {
     }
 }
 
-/// Whether a block may be as long as it says, before memory is asked for.
+/// Whether a block of several payloads is as short as it must be; other bounds are the frame's.
 fn bounded(block: &BlockRef) -> Result<(), FormatError> {
-    let field = |field, value: u32| FormatError::Field {
-        what: "payload block",
-        field,
-        value: u64::from(value),
-    };
-    if block.stored_len as usize > STORED_MAX {
-        return Err(field("stored length", block.stored_len));
-    }
     if block.entry_count > 1 && block.raw_len as usize > BLOCK_RAW_MAX {
-        return Err(field("raw length", block.raw_len));
+        return Err(FormatError::Field {
+            what: "payload block",
+            field: "raw length",
+            value: u64::from(block.raw_len),
+        });
     }
     Ok(())
 }

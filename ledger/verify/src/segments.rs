@@ -11,7 +11,6 @@ use std::sync::Arc;
 use ledger_core::bytes::FormatError;
 use ledger_core::entry::Entry;
 use ledger_core::frame::{FRAME_BODY_MAX, Frame, FrameHeader};
-use ledger_core::payload::PayloadHeader;
 use ledger_core::{Hash, Index, RightEdge, TreeSize, leaf_hash};
 
 use crate::arrays::Arrays;
@@ -22,11 +21,12 @@ use crate::folder::{Folder, SegmentFiles, segment_names};
 use crate::marks::Marks;
 use crate::misdeed::MisdeedKind;
 use crate::numbers::Numbers;
-use crate::payloads::{FramePayloads, PayloadFile, PayloadJob, Waiting};
+use crate::payloads::PayloadFile;
+use crate::place::Place;
 use crate::report::{NotChecked, Progress, Tail};
 use crate::scan::{good_frame_after, read_header};
 use crate::states::Tables;
-use crate::work::{Desk, Job};
+use crate::work::Desk;
 
 /// Everything that the walk carries from entry to entry.
 pub(crate) struct Walk<'a, 'd> {
@@ -51,21 +51,6 @@ pub(crate) struct Walk<'a, 'd> {
     /// The walk ended before the log did.
     pub(crate) cut: bool,
     bytes_before: u64,
-}
-
-/// Where the walk is within one segment.
-struct Place {
-    name: String,
-    entries: Opened,
-    /// The next frame.
-    at: u64,
-    is_last: bool,
-    payloads: Option<Arc<PayloadFile>>,
-    /// Where the next frame's payloads begin.
-    payload_at: u64,
-    /// Payloads reach beyond their file: named once.
-    payloads_short: bool,
-    waiting: Waiting,
 }
 
 impl<'a, 'd> Walk<'a, 'd> {
@@ -119,6 +104,20 @@ impl<'a, 'd> Walk<'a, 'd> {
                 break;
             }
         }
+        // A writer at work may have begun more segments since they were listed, which the last note
+        // speaks of.
+        let mut next = Index(self.edge.size().0);
+        while self.tail == Tail::BeingWritten && self.finished && self.folder.has_segment(next) {
+            let files = SegmentFiles {
+                entries: true,
+                payloads: true,
+            };
+            if self.segment(next, files, true)?.is_break() {
+                self.cut = true;
+                break;
+            }
+            next = Index(self.edge.size().0);
+        }
         self.desk.shared.failure()
     }
 
@@ -156,16 +155,8 @@ impl<'a, 'd> Walk<'a, 'd> {
             .payloads
             .then(|| self.open_payloads(first, &payloads))
             .transpose()?;
-        let mut place = Place {
-            entries: Opened::open(&self.folder.path(&entries))?,
-            name,
-            at: 0,
-            is_last,
-            payloads,
-            payload_at: PayloadHeader::LEN as u64,
-            payloads_short: false,
-            waiting: Waiting::default(),
-        };
+        let entries = Opened::open(&self.folder.path(&entries))?;
+        let mut place = Place::new(name, entries, payloads, is_last);
         self.window.clear();
         if self.header(first, &mut place)?.is_break() {
             return Ok(Break(()));
@@ -176,7 +167,7 @@ impl<'a, 'd> Walk<'a, 'd> {
             self.arrays.failure()?;
             self.report_progress(&place);
         }
-        self.hand_over(&mut place)?;
+        place.hand_over(&mut self.desk)?;
         self.bytes_before = self.bytes_before.saturating_add(place.entries.len);
         if flow.is_break() {
             return Ok(Break(()));
@@ -305,7 +296,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         }
         self.raise_durable(header.arrays_durable, &place.name, at);
         let commitments = self.take_entries(place, &frame)?;
-        self.take_payloads(place, &frame, commitments)?;
+        place.take_payloads(&frame, commitments, &mut self.desk)?;
         place.at = at + (FrameHeader::LEN as u64) + u64::from(header.body_len);
         let (misdeeds, name) = (&self.desk.shared.misdeeds, &place.name);
         let mut wrong = |what| misdeeds.add(name, Some(at), what);
@@ -356,63 +347,6 @@ impl<'a, 'd> Walk<'a, 'd> {
             at += Entry::LEN as u64;
         }
         Ok(commitments)
-    }
-
-    /// Where a frame's payloads lie, and the job to check them.
-    fn take_payloads(
-        &mut self,
-        place: &mut Place,
-        frame: &Frame<'_>,
-        commitments: Vec<Hash>,
-    ) -> Result<(), VerifyError> {
-        let header = frame.header;
-        let start = place.payload_at;
-        let end = start.saturating_add(frame.payload_len());
-        let stated = [(start, header.payload_start), (end, header.payload_end)];
-        for (expected, found) in stated {
-            if expected != found {
-                let what = MisdeedKind::PayloadOutOfPlace { expected, found };
-                self.misdeed(&place.name, Some(place.at), what);
-            }
-        }
-        if frame.blocks.iter().any(|block| block.entry_count == 0) {
-            self.misdeed(&place.name, Some(place.at), MisdeedKind::FrameShape);
-        }
-        place.payload_at = end;
-        let Some(file) = &place.payloads else {
-            return Ok(());
-        };
-        if end > file.opened.len {
-            if !std::mem::replace(&mut place.payloads_short, true) {
-                let (expected, found) = (end, file.opened.len);
-                self.misdeed(&file.name, None, MisdeedKind::FileShort { expected, found });
-            }
-            return Ok(());
-        }
-        if commitments.is_empty() {
-            return Ok(());
-        }
-        let frame = FramePayloads {
-            start,
-            first: header.first,
-            blocks: frame.blocks.clone(),
-            commitments,
-        };
-        if place.waiting.push(frame, end - start) {
-            self.hand_over(place)?;
-        }
-        Ok(())
-    }
-
-    fn hand_over(&mut self, place: &mut Place) -> Result<(), VerifyError> {
-        let frames = std::mem::take(&mut place.waiting).frames;
-        match &place.payloads {
-            Some(file) if !frames.is_empty() => {
-                let file = Arc::clone(file);
-                self.desk.give(Job::Payloads(PayloadJob { file, frames }))
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     /// What follows the last good frame of a segment: nothing, zeros, a torn tail, or corruption.

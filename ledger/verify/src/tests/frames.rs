@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ledger_core::bytes::FormatError;
-use ledger_core::frame::FrameHeader;
+use ledger_core::frame::{BlockRef, FrameHeader};
 use ledger_core::payload::PayloadHeader;
 use ledger_core::segment::SegmentHeader;
 use ledger_core::state::Position;
@@ -319,16 +319,18 @@ fn a_damaged_block_is_refused() {
     let last_byte = log.segments[0].payloads.len() - 1;
     let spoil = |folder: &Path| flip(folder, file, last_byte);
     spoiled(&log, &spoil, file, &block);
-    // Lengths beyond the bounds are refused before memory is asked for.
-    for change in [
-        |block: &mut ledger_core::frame::BlockRef| block.stored_len = 5 << 20,
-        |block: &mut ledger_core::frame::BlockRef| block.raw_len = 300 << 10,
-    ] {
+    // Lengths beyond the bounds are refused before memory is asked for: some with the frame that
+    // states them, one with the block.
+    type Change = fn(&mut BlockRef);
+    let changes: [(Change, &str); 3] = [
+        (|block| block.stored_len = 5 << 20, ".entries"),
+        (|block| block.entry_count = 0, ".entries"),
+        (|block| block.raw_len = 300 << 10, ".payloads.g0"),
+    ];
+    for (change, file) in changes {
         let build = |wrong: bool| {
             let mut log = TestLog::sample();
-            let drafts = vec![Draft::message(1, 301), Draft::message(1, 302)];
-            let plan = log.plan(drafts);
-            // A file grown ahead has room for whatever is claimed.
+            let plan = log.plan(vec![Draft::message(1, 301), Draft::message(1, 302)]);
             log.write_changed(plan, &|header, body| {
                 if wrong {
                     let before = body.blocks[0].stored_len;
@@ -336,10 +338,14 @@ fn a_damaged_block_is_refused() {
                     header.payload_end += u64::from(body.blocks[0].stored_len - before);
                 }
             });
+            // A file grown ahead has room for whatever is claimed.
             let segment = log.segments.last_mut().unwrap();
             segment.payloads.extend(vec![0; 6 << 20]);
             log
         };
-        built(&build, ".payloads.g0", &block);
+        built(&build, file, &|what| {
+            let torn = matches!(what, MisdeedKind::TornTail { .. }) && file == ".entries";
+            torn || block(what)
+        });
     }
 }
