@@ -67,8 +67,8 @@ impl Access {
         }
     }
 
-    /// The format of a platform. Digests of unmasked bytes, and identifiers of events, are keyed with
-    /// a key of this source, which follows from the tenant's: a file has no key of its own.
+    /// The format of a platform. Digests of unmasked bytes, and identifiers of events, are keyed
+    /// with a key of this source, which follows from the tenant's: a file has no key of its own.
     pub(crate) fn format(
         &self,
         source: &str,
@@ -80,8 +80,8 @@ impl Access {
         Ok(format_for(platform, &[], &FormatKeys { digest_key })?)
     }
 
-    /// Ends when a checkpoint covers `size` entries, and gives the size that it covers. A log of our
-    /// own is drained, published and its segment finished; nobody else appends to it.
+    /// Ends when a checkpoint covers `size` entries, and gives the size that it covers. A log of
+    /// our own is drained, published and its segment finished; nobody else appends to it.
     pub(crate) fn finish(self, size: TreeSize) -> Result<TreeSize, CommandError> {
         match self.way {
             Way::Own { log, door } => {

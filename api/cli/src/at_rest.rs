@@ -1,7 +1,7 @@
-//! The state of a log that no process has open, from its files: what the last checkpoint covers, and
-//! the table of sources as the last segment's header and frames lead to it.
+//! The state of a log that no process has open, from its files: what the last checkpoint covers,
+//! and the sources as the last segment's header and frames lead to them.
 //!
-//! Not here: recovery. Nothing is written, and what lies behind the last good frame is not looked at.
+//! Not here: recovery. Nothing is written, and nothing behind the last good frame is looked at.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,8 +15,7 @@ use ledger_core::layout::{LogFile, parse_name};
 use ledger_core::segment::SegmentHeader;
 use ledger_core::state::{SourceState, Stream};
 use ledger_core::{Index, SourceId, TreeSize};
-use ledger_log::log::GapStatus;
-use ledger_log::{LogPaths, LogStatus, ReadError, Reader, SourceStatus};
+use ledger_log::{GapStatus, LogPaths, LogStatus, ReadError, Reader, SourceStatus};
 
 use crate::access::now;
 

@@ -219,8 +219,8 @@ fn lock(paths: &LogPaths) -> Finding {
         (true, true) => Finding::well("lock", "held by the server".to_owned()),
         (true, false) => Finding::note(
             "lock",
-            "held by a process without a socket: an ingest, or a server that starts or stops; if it \
-             stays so, look for the process with `fuser custody.lock`"
+            "held by a process without a socket: an ingest, or a server that starts or stops; if \
+             it stays so, look for the process with `fuser custody.lock`"
                 .to_owned(),
         ),
     }
@@ -282,8 +282,8 @@ fn checkpoint(reader: &Reader, trust: Option<&TrustFile>) -> Finding {
     match entries.checked_sub(checkpoint.size.0) {
         None => {
             let what = format!(
-                "covers {} entries, the log has {entries}: it was cut or restored from an old copy; \
-                 see docs/operating/recovery.md",
+                "covers {} entries, the log has {entries}: it was cut or restored from an old \
+                 copy; see docs/operating/recovery.md",
                 checkpoint.size
             );
             Finding::wrong("checkpoint", what)

@@ -37,7 +37,7 @@ impl Exit {
         }
     }
 
-    /// What a failed file operation means for a caller: absent, there already, not allowed, or try again.
+    /// What a failed operation on a file means: absent, there already, not allowed, or try again.
     pub fn of_io(error: &std::io::Error) -> Exit {
         match error.kind() {
             std::io::ErrorKind::NotFound => Exit::NotFound,

@@ -156,7 +156,8 @@ impl Output {
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 
-    /// A bar that counts `unit`s to `total`, on stderr if that is a terminal; else it draws nothing.
+    /// A bar that counts `unit`s to `total`, on stderr if that is a terminal; else it is
+    /// not drawn.
     pub fn bar(&self, total: u64, label: &str, unit: Unit) -> ProgressBar {
         let target = if self.stderr_terminal && !self.quiet && !self.is_json() {
             ProgressDrawTarget::stderr_with_hz(10)

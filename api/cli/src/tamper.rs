@@ -87,7 +87,7 @@ impl Copy {
         write(&path, &bytes)
     }
 
-    /// Makes a success of entry `index`, and the checksums of its frame and its stored hash fit again.
+    /// Makes a success of entry `index`, and the frame's checksums and the stored hash fit again.
     pub(crate) fn make_success(&self, index: Index) -> Result<(), TamperError> {
         let (path, bytes, place) = self.frame_of(index)?;
         let body = bytes

@@ -61,15 +61,12 @@ pub fn run(command: &BenchCommand, context: &Context) -> Result<Exit, CommandErr
 }
 
 fn fields(result: &AppendResult) -> Vec<(&str, String)> {
-    let us = |value: f64| format!("{value:.2} us");
+    let entries = count(result.entries);
+    let recovered = count(result.recovery_entries);
     let mut fields = vec![
         (
             "entries",
-            format!(
-                "{} of {:.0} bytes",
-                count(result.entries),
-                result.event_bytes
-            ),
+            format!("{entries} of {:.0} bytes", result.event_bytes),
         ),
         (
             "durable",
@@ -83,23 +80,8 @@ fn fields(result: &AppendResult) -> Vec<(&str, String)> {
             ),
         ),
         ("CPU", format!("{} an event", us(result.cpu_us_per))),
-        (
-            "one event",
-            format!(
-                "p50 {}, p99 {}; two raw writes and syncs p99 {}",
-                us(result.p50_us),
-                us(result.p99_us),
-                us(result.raw_pairs_p99_us)
-            ),
-        ),
-        (
-            "published",
-            format!(
-                "p50 {}, p99 {}, at 10,000 a second and 20 ms",
-                us(result.published_p50_us),
-                us(result.published_p99_us)
-            ),
-        ),
+        ("one event", one_event(result)),
+        ("published", published(result)),
         (
             "signing",
             format!("{:.2} % of a core, each second", result.signing_percent),
@@ -117,18 +99,25 @@ fn fields(result: &AppendResult) -> Vec<(&str, String)> {
         ),
         (
             "recovery",
-            format!(
-                "{:.2} s with {} entries",
-                result.recovery_s,
-                count(result.recovery_entries)
-            ),
+            format!("{:.2} s with {recovered} entries", result.recovery_s),
         ),
     ];
-    fields.extend(
-        result
-            .stages
-            .iter()
-            .map(|(name, cost)| (name.as_str(), us(*cost))),
-    );
+    let stages = result.stages.iter();
+    fields.extend(stages.map(|(name, cost)| (name.as_str(), us(*cost))));
     fields
+}
+
+fn one_event(result: &AppendResult) -> String {
+    let (p50, p99) = (us(result.p50_us), us(result.p99_us));
+    let raw = us(result.raw_pairs_p99_us);
+    format!("p50 {p50}, p99 {p99}; two raw writes and syncs p99 {raw}")
+}
+
+fn published(result: &AppendResult) -> String {
+    let (p50, p99) = (us(result.published_p50_us), us(result.published_p99_us));
+    format!("p50 {p50}, p99 {p99}, at 10,000 a second and 20 ms")
+}
+
+fn us(value: f64) -> String {
+    format!("{value:.2} us")
 }

@@ -2,7 +2,7 @@
 //! tampered copies of it, each refused with the misdeed named. Works without network and settings,
 //! in a folder of its own.
 //!
-//! Not here: any shortcut. The demo calls what `init`, `ingest`, `query`, `proof` and `verify` call.
+//! Not here: any shortcut. It calls what `init`, `ingest`, `query`, `proof` and `verify` call.
 
 use std::fs;
 use std::path::{Path, PathBuf};

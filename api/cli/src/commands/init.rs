@@ -129,7 +129,7 @@ fn write_settings(
         "# Settings of one Custody installation. Every key has a default, but for the log's name:\n\
          # `custody config show --origin` lists them, `custody config check` reads this file.\n\
          \n\
-         # The log's origin, deployment/tenant/label. A part of every signature: do not change it.\n\
+         # The log's origin, deployment/tenant/label: a part of every signature, so leave it.\n\
          deployment = \"{deployment}\"\n\
          tenant = \"{tenant}\"\n\
          label = \"{label}\"\n\

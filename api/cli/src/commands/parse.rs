@@ -1,5 +1,5 @@
-//! `custody parse --platform P [--set k=v …] FILE`: a dry run; the events on stdout, one OCSF object
-//! a line. Nothing is appended and no log is needed.
+//! `custody parse --platform P [--set k=v …] FILE`: a dry run; the events on stdout, one OCSF
+//! object a line. Nothing is appended and no log is needed.
 //!
 //! Not here: keys of a log, so digests of unmasked bytes are keyed with a key of this run.
 

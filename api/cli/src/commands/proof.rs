@@ -1,7 +1,7 @@
 //! `custody proof INDEX`: writes `INDEX.tlog-proof` and `INDEX.payload.json` and says how to check
 //! them.
 //!
-//! Not here: making the proof (api/http reads the log both ways) and checking it (`verify --proof`).
+//! Not here: making the proof (api/http reads the log both ways), and checking it (`verify`).
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -1,5 +1,5 @@
-//! `custody verify DIR|URL --trust F [--since CHECKPOINT]`: re-derives everything from a log's files
-//! or tiles, names what is wrong, and says what was not checked.
+//! `custody verify DIR|URL --trust F [--since CHECKPOINT]`: re-derives everything from a log's
+//! files or tiles, names what is wrong, and says what was not checked.
 //!
 //! Not here: any check (ledger/verify, and `proof_check.rs` for one entry), and any repair.
 

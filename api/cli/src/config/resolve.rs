@@ -78,7 +78,8 @@ pub struct Resolved {
 pub enum ConfigError {
     /// No file where one is needed.
     #[error(
-        "there is no configuration {}: go to a folder made by `custody init`, or give --config FILE",
+        "there is no configuration {}: go to a folder made by `custody init`, or give \
+         --config FILE",
         path.display()
     )]
     Missing {
