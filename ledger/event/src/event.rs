@@ -14,7 +14,7 @@ use std::ops::Range;
 use ledger_core::Nanos;
 use serde::de::DeserializeSeed;
 
-use crate::error::EventError;
+use crate::error::{EventError, RefusedFor};
 use crate::object::{ALL_PARTS, Into, Object, Part, bit, object};
 use crate::objects::{
     Actor, Api, Database, Databucket, Endpoint, Entity, Fingerprint, Group, Metadata, Product,
@@ -229,7 +229,13 @@ impl<'a> Event<'a> {
         if json.len() > EVENT_BYTES_MAX {
             return Err(EventError::TooLarge { bytes: json.len() });
         }
-        let mut reader = serde_json::Deserializer::from_slice(json);
+        // Once for all: cheaper than once a string.
+        let json = std::str::from_utf8(json).map_err(|e| EventError::Refused {
+            line: 1,
+            column: e.valid_up_to(),
+            reason: RefusedFor::NotJson,
+        })?;
+        let mut reader = serde_json::Deserializer::from_str(json);
         let read = Into::new(self)
             .deserialize(&mut reader)
             .and_then(|()| reader.end());

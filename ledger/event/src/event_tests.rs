@@ -140,6 +140,10 @@ fn refused_for_what_is_wrong() {
         changed(r#""category_uid":6"#, r#""category_uid":3"#),
         EventError::Contradiction(_)
     ));
+    assert_eq!(
+        reason(Event::parse(b"{\"message\":\"\xff\"}").unwrap_err()),
+        NotJson
+    );
     let large = format!("{SMALL}{}", " ".repeat(EVENT_BYTES_MAX));
     assert_eq!(
         Event::parse(large.as_bytes()).unwrap_err(),
