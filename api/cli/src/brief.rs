@@ -63,7 +63,7 @@ pub(crate) fn brief(json: &str, output: &Output) -> String {
         .unwrap_or_default();
     let event = Words::of(&entry);
     let failed = entry.pointer("/event/status_id").and_then(Value::as_u64) == Some(2);
-    let what = format!("{:14}", event.what);
+    let what = format!("{:16}", cut(&event.what, 16));
     let what = if failed {
         output.paint(Colour::Red, &what)
     } else {
@@ -72,11 +72,24 @@ pub(crate) fn brief(json: &str, output: &Output) -> String {
     let line = format!(
         "{index:>6}  {}  {what}  {:16}  {:10}  {}",
         output.paint(Colour::Faint, time),
-        event.who,
-        event.place,
-        event.text
+        cut(&event.who, 16),
+        cut(&event.place, 10),
+        cut(&event.text, TEXT_CHARS_MAX)
     );
     line.trim_end().to_owned()
+}
+
+/// A word for acts that are no statement: OCSF class and activity (1.8.0).
+fn act_name(act: (u64, u64)) -> Option<&'static str> {
+    match act {
+        (3002, 1) => Some("login"),
+        (3002, 2) => Some("logout"),
+        (3002, _) => Some("connection"),
+        (6002, 3) => Some("start"),
+        (6002, 4) => Some("stop"),
+        (0, 0) => Some("unparsed"),
+        _ => None,
+    }
 }
 
 /// The words of the line, without control characters.
@@ -99,14 +112,21 @@ impl Words {
             printable(found.unwrap_or_default())
         };
         let kind = first(&["/kind"]);
-        let what = if kind == "event" {
-            first(&[
+        let number = |path: &str| {
+            entry
+                .pointer(path)
+                .and_then(Value::as_u64)
+                .unwrap_or_default()
+        };
+        let act = (number("/event/class_uid"), number("/event/activity_id"));
+        let what = match act_name(act) {
+            _ if kind != "event" => kind.clone(),
+            Some(name) => name.to_owned(),
+            None => first(&[
                 "/event/unmapped/command",
                 "/event/unmapped/command_tag",
                 "/event/activity_name",
-            ])
-        } else {
-            kind.clone()
+            ]),
         };
         Words {
             what: if what.is_empty() {
@@ -120,21 +140,62 @@ impl Words {
                 "/event/unmapped/actor/user/name",
             ]),
             place: first(&["/event/database/name", "/event/unmapped/database/name"]),
-            text: cut(&first(&[
+            text: first(&[
                 "/event/query_info/query_string",
                 "/event/unmapped/query_info/query_string",
                 "/event/message",
                 "/event/status_detail",
                 "/facts/name",
-            ])),
+            ]),
         }
     }
 }
 
-fn cut(text: &str) -> String {
-    if text.chars().count() <= TEXT_CHARS_MAX {
+/// The text, or its beginning and `…` if it is longer.
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
         return text.to_owned();
     }
-    let start: String = text.chars().take(TEXT_CHARS_MAX - 1).collect();
+    let start: String = text.chars().take(chars_max - 1).collect();
     format!("{start}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Format;
+
+    fn line(json: &str) -> String {
+        brief(json, &Output::of_process(Format::Text, true))
+    }
+
+    #[test]
+    fn a_line_says_what_who_where_and_is_cut() {
+        let statement = format!("GRANT {}", "x".repeat(100));
+        let json = format!(
+            "{{\"index\":7,\"kind\":\"event\",\"event_time\":\"2026-11-23T09:42:03.5Z\",\
+             \"event\":{{\"class_uid\":3005,\"activity_id\":1,\"actor\":{{\"user\":{{\"name\":\
+             \"a\\u001b[2Jb\"}}}},\"database\":{{\"name\":\"cards\"}},\"query_info\":{{\
+             \"query_string\":\"{statement}\"}},\"unmapped\":{{\"command\":\"GRANT\"}}}}}}"
+        );
+        let shown = line(&json);
+        assert!(
+            shown.starts_with("     7  2026-11-23 09:42:03  grant "),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("a\\u{1b}[2Jb"),
+            "no escape reaches the terminal: {shown:?}"
+        );
+        assert!(shown.contains("  cards "), "{shown}");
+        assert!(shown.ends_with("xxx…"), "{shown}");
+    }
+
+    #[test]
+    fn acts_without_a_statement_and_other_kinds_have_a_word() {
+        let login = r#"{"index":1,"kind":"event","event":{"class_uid":3002,"activity_id":1}}"#;
+        assert!(line(login).contains("login"));
+        assert!(line(r#"{"index":0,"kind":"opened"}"#).contains("opened"));
+        assert_eq!(line("no JSON\u{7}"), "no JSON\\u{7}");
+    }
 }

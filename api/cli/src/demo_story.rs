@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::brief::Words;
+use crate::brief::{Words, cut};
 
 /// One entry to look at.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -21,6 +21,9 @@ pub(crate) struct Moment {
 
 /// The sort whose entry is made a success in a tampered copy.
 pub(crate) const LOGIN_FAILED: &str = "login failed";
+
+/// Longest statement or message that is shown, in characters.
+const TEXT_CHARS_MAX: usize = 90;
 
 /// OCSF classes.
 const AUTHENTICATION: u64 = 3002;
@@ -56,7 +59,7 @@ pub(crate) fn moments(entries: &[Value]) -> Vec<Moment> {
         } else {
             &words.who
         };
-        let text = format!("{who}: {}", words.text);
+        let text = format!("{who}: {}", cut(&words.text, TEXT_CHARS_MAX));
         Some(Moment {
             index: entry.get("index")?.as_u64()?,
             what,

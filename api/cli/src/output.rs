@@ -97,7 +97,7 @@ impl Output {
             let mut table = Table::new();
             table
                 .load_style(presets::NOTHING)
-                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_content_arrangement(ContentArrangement::Disabled)
                 .set_header(headings.iter().map(|heading| heading.to_uppercase()));
             table.add_rows(
                 rows.iter()

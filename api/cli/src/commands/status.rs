@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api_http::{Reads as _, SocketReads, answers};
 use clap::Args;
+use ledger_core::Hash;
 use ledger_log::{LogStatus, SourceStatus};
 use serde_json::{Value, json};
 
@@ -41,6 +42,8 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, CommandError> {
     let waiting = status.size.saturating_sub(status.published_size);
     let last = now().0.saturating_sub(status.ledger_time);
     let age = Duration::from_nanos(u64::try_from(last).unwrap_or_default());
+    // In hexadecimal, as `verify` shows it.
+    let root = Hash::from_base64(&status.root).unwrap_or_default();
     let mut fields = vec![
         ("log", status.origin.clone()),
         (
@@ -53,7 +56,7 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, CommandError> {
         ),
         (
             "checkpoint",
-            format!("{}, root {}", count(status.published_size), status.root),
+            format!("{}, root {root}", count(status.published_size)),
         ),
     ];
     if waiting > 0 {
