@@ -1,7 +1,8 @@
 //! An idle log grows by its ticks and nothing else, however hard it is asked (DESIGN section 2).
 //! The minute between two ticks is shortened; what is counted is the same.
 //!
-//! Not here: the clock's other rules (ledger/log), and followers, which have rooms of their own.
+//! It is asked by all that reads. Not here: requests in the door's queue that append nothing, the
+//! clock's other rules (both ledger/log), and followers, which have rooms of their own.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,7 +40,7 @@ fn spec() -> SourceSpec {
     }
 }
 
-/// Everything that can be asked, once.
+/// Everything that can be read of a log, once.
 fn ask(log: &Log, reader: &Reader) {
     let mut door = log.door();
     door.positions(&["file:pg".to_owned()]).unwrap();
