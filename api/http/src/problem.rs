@@ -58,8 +58,6 @@ problem_types! {
     Query = "query-refused", BAD_REQUEST, "the query cannot be read";
     /// A body, batch or value over its bound.
     TooLarge = "too-large", PAYLOAD_TOO_LARGE, "more bytes than are taken";
-    /// A message whose value is no event.
-    BadEvent = "bad-event", UNPROCESSABLE_ENTITY, "a message is no event";
     /// A source that was never registered.
     UnknownSource = "unknown-source", UNPROCESSABLE_ENTITY, "the source is not registered";
     /// A source registered otherwise.

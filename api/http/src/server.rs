@@ -121,6 +121,11 @@ impl Server {
         self.end();
     }
 
+    #[cfg(test)]
+    pub(crate) fn site(&self) -> Arc<Site> {
+        self.site.clone()
+    }
+
     fn end(&mut self) {
         self.site.stop();
         for handle in self.handles.drain(..) {

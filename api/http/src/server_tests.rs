@@ -1,12 +1,14 @@
 //! The server as a stranger and as an operator find it: a real one on loopback, over a real log.
 
+use std::io::{Read as _, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::channel;
 use std::thread;
 
 use ledger_core::{Checkpoint, Index, RightEdge, TreeSize, leaf_hash};
-use ledger_log::{Batch, Door as _, DoorError};
+use ledger_log::{Batch, Door as _, DoorError, Outcome};
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use serde_json::Value;
@@ -363,6 +365,76 @@ fn one_request_too_many_is_told_to_come_again() {
     })
     .unwrap();
     assert!(waiting.join().unwrap().unwrap() >= awaited);
+}
+
+#[test]
+fn a_client_that_sends_too_slowly_is_let_go() {
+    let short_head = Fixture::new(|config| config.head_ms = 100);
+    let short_request = Fixture::new(|config| config.request_ms = 1_000);
+    let answer = |mut stream: UnixStream, sent: &str| {
+        stream.write_all(sent.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // A server that has not read all that was sent may reset the connection behind its answer.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    };
+    let connect = |fixture: &Fixture| UnixStream::connect(fixture.paths.socket()).unwrap();
+    let head = "POST /v1/sources HTTP/1.1\r\nHost: custody\r\nConnection: close\r\n";
+    let slow_head = answer(connect(&short_head), head);
+    assert!(slow_head.starts_with("HTTP/1.1 408"), "{slow_head}");
+    let slow_body = answer(
+        connect(&short_request),
+        &format!("{head}Content-Length: 99\r\n\r\n{{"),
+    );
+    assert!(slow_body.starts_with("HTTP/1.1 503"), "{slow_body}");
+    assert!(
+        slow_body.contains("urn:custody:problem:timeout"),
+        "{slow_body}"
+    );
+    assert!(
+        slow_body.contains("\"instance\":\"/v1/sources\""),
+        "{slow_body}"
+    );
+    let body = r#"{"name":"a","platform":"postgresql"}"#;
+    let whole = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    let in_time = answer(connect(&short_request), &whole);
+    assert!(in_time.starts_with("HTTP/1.1 200"), "{in_time}");
+}
+
+#[test]
+fn many_senders_at_once_are_all_served_and_nothing_comes_twice() {
+    const SENDERS: u64 = 8;
+    const BATCHES: u64 = 20;
+    let fixture = Fixture::new(|_| ());
+    let before = fixture.log().status().size;
+    thread::scope(|scope| {
+        for sender in 0..SENDERS {
+            let mut door = SocketDoor::new(&fixture.paths).unwrap();
+            scope.spawn(move || {
+                let source = register(&mut door, &format!("sender/{sender}")).unwrap();
+                for number in 1..=BATCHES {
+                    let messages = vec![message(number, &event("alice", "GRANT"))];
+                    let one = Batch {
+                        source,
+                        messages,
+                        positions: Vec::new(),
+                    };
+                    let appended = door.append(one).unwrap();
+                    let outcome = appended.outcomes.first().unwrap();
+                    assert!(matches!(outcome, Outcome::Appended(_)), "{outcome:?}");
+                }
+            });
+        }
+    });
+    let status = fixture.log().status();
+    assert!(
+        status
+            .sources
+            .iter()
+            .all(|source| source.records == BATCHES)
+    );
+    // Besides the records, the registration of each source.
+    assert_eq!(status.size - before, SENDERS * (BATCHES + 1));
 }
 
 #[test]

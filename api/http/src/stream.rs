@@ -42,6 +42,7 @@ pub(crate) struct Feed {
     runtime: Handle,
     buffer: Vec<u8>,
     path: String,
+    client_wait: Duration,
 }
 
 impl Feed {
@@ -68,7 +69,7 @@ impl Feed {
         let chunk = Bytes::from(std::mem::take(&mut self.buffer));
         let sent = self
             .runtime
-            .block_on(self.chunks.send_timeout(chunk, CLIENT_WAIT));
+            .block_on(self.chunks.send_timeout(chunk, self.client_wait));
         if sent.is_ok() {
             ControlFlow::Continue(())
         } else {
@@ -107,6 +108,7 @@ pub(crate) fn stream(
         runtime: Handle::current(),
         buffer: Vec::new(),
         path: path.to_owned(),
+        client_wait: CLIENT_WAIT,
     };
     // Not awaited: the body ends when the feed is dropped, and the feed when nobody reads the body.
     let _detached = spawn_blocking(move || {
@@ -136,5 +138,42 @@ impl MessageBody for Chunks {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
         self.receiver.poll_recv(context).map(|chunk| chunk.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture_tests::Fixture;
+
+    #[test]
+    fn a_client_that_reads_nothing_is_let_go_and_one_that_reads_is_served() {
+        let fixture = Fixture::new(|_| ());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let (sender, mut receiver) = channel(CHUNKS_MAX);
+        let mut feed = Feed {
+            site: fixture.server().site(),
+            chunks: sender,
+            runtime: runtime.handle().clone(),
+            buffer: Vec::new(),
+            path: String::new(),
+            client_wait: Duration::from_millis(1),
+        };
+        assert!(feed.line("short").is_continue());
+        assert!(receiver.is_empty(), "less than a chunk waits for more");
+        let chunk = "x".repeat(CHUNK_BYTES);
+        for _ in 0..CHUNKS_MAX {
+            assert!(feed.line(&chunk).is_continue());
+        }
+        assert!(feed.line(&chunk).is_break(), "nobody reads");
+        let first = receiver.try_recv().unwrap();
+        assert!(first.starts_with(b"short\nxxx"));
+        assert!(feed.line(&chunk).is_continue(), "there is room again");
+        drop(receiver);
+        assert!(feed.line(&chunk).is_break(), "nobody is there any more");
     }
 }
