@@ -220,11 +220,7 @@ impl KeyFile {
         if computed != *checksum {
             return Err(KeyFileError::Checksum);
         }
-        let parts = body.get(HEADER_LEN..).and_then(|rest| {
-            let (name, rest) = rest.split_at_checked(name_len)?;
-            let (public, secret) = rest.split_at_checked(algorithm.public_len())?;
-            Some((name, public, secret))
-        });
+        let parts = fields(body, name_len, algorithm.public_len());
         let (name, public, secret) = parts.ok_or(cut)?;
         let name = std::str::from_utf8(name)
             .map_err(|_| KeyFileError::Name)?
@@ -238,6 +234,13 @@ impl KeyFile {
             secret,
         })
     }
+}
+
+/// Name, public and secret bytes behind the header.
+fn fields(body: &[u8], name_len: usize, public_len: usize) -> Option<(&[u8], &[u8], &[u8])> {
+    let (name, rest) = body.get(HEADER_LEN..)?.split_at_checked(name_len)?;
+    let (public, secret) = rest.split_at_checked(public_len)?;
+    Some((name, public, secret))
 }
 
 /// Why bytes are no key file.

@@ -2,7 +2,8 @@
 //!
 //! Not here: the meaning of any field.
 
-/// Why stored bytes could not be decoded: the structure ends early, or a field has an illegal value.
+/// Why stored bytes could not be decoded: the structure ends early, or a field has an illegal
+/// value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// The bytes end inside a field.

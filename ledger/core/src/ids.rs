@@ -37,7 +37,8 @@ newtype!(
     SourceId, u32
 );
 newtype!(
-    /// One life of an agent's journal for a source: its creation in Unix seconds. 0 for the log itself.
+    /// One life of an agent's journal for a source: its creation in Unix seconds. 0 for the log
+    /// itself.
     Epoch, u32
 );
 newtype!(

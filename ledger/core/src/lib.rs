@@ -2,7 +2,8 @@
 //! segments, frames and payload blocks.
 //!
 //! Reading order: [`hash`], [`ids`], [`entry`], [`commitment`], [`tree`], [`proof`], [`tile`],
-//! [`checkpoint`], [`history`], [`bytes`], [`segment`], [`frame`], [`payload`], [`message`], [`layout`], [`proof_file`].
+//! [`checkpoint`], [`history`], [`bytes`], [`segment`], [`frame`], [`payload`], [`message`],
+//! [`layout`], [`proof_file`].
 //!
 //! Deliberately not here: no file, clock, socket, thread or randomness; no signature (keys/public);
 //! no meaning of what a payload says (ledger/event); no decision about what may be appended

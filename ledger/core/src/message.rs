@@ -5,7 +5,8 @@
 //! SHA-256(value)); `prev` is the MAC of the message before in the same stream and epoch, 32 zero
 //! bytes for the first. Integers are big-endian.
 //!
-//! Not here: HMAC and keys (keys/secret), how messages travel (collectors/bus), or what the door decides about one (ledger/log).
+//! Not here: HMAC and keys (keys/secret), how messages travel (collectors/bus), or what the door
+//! decides about one (ledger/log).
 
 use crate::entry::Flags;
 use crate::hash::Hash;

@@ -216,18 +216,10 @@ pub fn verify_consistency(
         // The empty tree is a prefix of every tree, but its root is known.
         let empty = *old_root == crate::hash::empty_root();
         let same = new.0 > 0 || old_root == new_root;
-        return if empty && same {
-            Ok(())
-        } else {
-            Err(ProofError::OldRootMismatch)
-        };
+        return met(empty && same, ProofError::OldRootMismatch);
     }
     if old == new {
-        return if old_root == new_root {
-            Ok(())
-        } else {
-            Err(ProofError::RootMismatch)
-        };
+        return met(old_root == new_root, ProofError::RootMismatch);
     }
     let (mut node, mut last) = (old.0 - 1, new.0 - 1);
     while node & 1 == 1 {
@@ -257,14 +249,12 @@ pub fn verify_consistency(
         node >>= 1;
         last >>= 1;
     }
-    if old_hash != *old_root {
-        return Err(ProofError::OldRootMismatch);
-    }
-    if last == 0 && new_hash == *new_root {
-        Ok(())
-    } else {
-        Err(ProofError::RootMismatch)
-    }
+    met(old_hash == *old_root, ProofError::OldRootMismatch)?;
+    met(last == 0 && new_hash == *new_root, ProofError::RootMismatch)
+}
+
+fn met(condition: bool, otherwise: ProofError) -> Result<(), ProofError> {
+    if condition { Ok(()) } else { Err(otherwise) }
 }
 
 /// The width of the left subtree of a tree of `width` > 1 leaves: the largest power of two below.

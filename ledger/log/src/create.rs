@@ -33,7 +33,10 @@ pub struct Created {
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// There is something already.
-    #[error("{} is there already: choose another folder, or remove what an interrupted init left", path.display())]
+    #[error(
+        "{} is there already: choose another folder, or remove what an interrupted init left",
+        path.display()
+    )]
     Exists {
         /// What is there.
         path: PathBuf,

@@ -266,8 +266,8 @@ impl InProcessDoor {
         })
     }
 
-    /// Registers a source whose messages carry MACs. Its key is made and lies in the keystore before
-    /// the registration is durable.
+    /// Registers a source whose messages carry MACs. Its key is made and lies in the keystore
+    /// before the registration is durable.
     ///
     /// # Errors
     /// As [`Door::register`].

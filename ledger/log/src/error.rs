@@ -12,7 +12,10 @@ use ledger_core::{Index, Nanos, TreeSize};
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The system refused.
-    #[error("cannot {doing} {}: {error}; mend it and start again, nothing acknowledged is lost", path.display())]
+    #[error(
+        "cannot {doing} {}: {error}; mend it and start again, nothing acknowledged is lost",
+        path.display()
+    )]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -154,7 +157,10 @@ pub enum OpenError {
         good: u64,
     },
     /// Payloads of durable entries are missing.
-    #[error("{} has {found} bytes, the entries need {needed}: payloads were cut off", path.display())]
+    #[error(
+        "{} has {found} bytes, the entries need {needed}: payloads were cut off",
+        path.display()
+    )]
     PayloadsShort {
         /// The payload file.
         path: PathBuf,
@@ -164,7 +170,10 @@ pub enum OpenError {
         needed: u64,
     },
     /// Segments do not follow each other.
-    #[error("no segment begins at entry {expected}: {} was removed or belongs elsewhere", path.display())]
+    #[error(
+        "no segment begins at entry {expected}: {} was removed or belongs elsewhere",
+        path.display()
+    )]
     SegmentMissing {
         /// The folder or file.
         path: PathBuf,
