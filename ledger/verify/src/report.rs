@@ -58,7 +58,7 @@ pub struct Report {
     pub not_yet_signed: u64,
     /// Payloads that were compared with their commitments.
     pub payloads_checked: u64,
-    /// Payloads that were not there to be compared (tiles hold none). Not 0 means: verified in part.
+    /// Payloads that were not there to be compared, as in tiles. Not 0 means: verified in part.
     pub payloads_not_checked: u64,
     /// Parts of payloads that are erased: their commitments were checked, their contents are gone.
     pub parts_erased: u64,
