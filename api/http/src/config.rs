@@ -33,7 +33,9 @@ pub struct HttpConfig {
     pub request_ms: u64,
     /// On a stop, requests that are being worked on have this many seconds to end: 0 to 300.
     pub stop_s: u64,
-    /// Not ready when entries wait longer than this many seconds for a checkpoint: 1 to 3,600.
+    /// Not ready when entries wait for a checkpoint and the last one is older than this many
+    /// seconds: 90 to 7,200. An idle log signs once a minute, so less would be said in vain; set
+    /// it above `log.checkpoint_every_ms`.
     pub ready_checkpoint_age_s: u64,
     /// Not ready when the log's disk has less than this many MiB free: 0 to 1,048,576.
     pub ready_disk_free_mib: u64,
@@ -51,7 +53,7 @@ impl Default for HttpConfig {
             head_ms: 5_000,
             request_ms: 30_000,
             stop_s: 10,
-            ready_checkpoint_age_s: 30,
+            ready_checkpoint_age_s: 120,
             ready_disk_free_mib: 256,
         }
     }
@@ -115,8 +117,8 @@ impl HttpConfig {
             (
                 "ready_checkpoint_age_s",
                 self.ready_checkpoint_age_s,
-                1,
-                3_600,
+                90,
+                7_200,
             ),
             ("ready_disk_free_mib", self.ready_disk_free_mib, 0, 1 << 20),
         ] {
@@ -194,7 +196,7 @@ mod tests {
             (&|c| c.head_ms = 99, "head_ms"),
             (&|c| c.request_ms = 999, "request_ms"),
             (&|c| c.stop_s = 301, "stop_s"),
-            (&|c| c.ready_checkpoint_age_s = 0, "ready_checkpoint_age_s"),
+            (&|c| c.ready_checkpoint_age_s = 89, "ready_checkpoint_age_s"),
             (
                 &|c| c.ready_disk_free_mib = (1 << 20) + 1,
                 "ready_disk_free_mib",

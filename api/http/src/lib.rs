@@ -1,10 +1,10 @@
 //! The log over HTTP: checkpoint and tiles for everybody, the door and entries on the Unix socket,
 //! health and metrics; and the clients of both.
 //!
-//! Reading order: [`config`] · `problem`, `wire`, `batch`, `refusal` (what travels) · `site`, `gate`,
-//! `socket`, [`server`] (who serves) · `tiles`, `health`, `metrics`, `local`, `stream` (the routes) ·
-//! [`reads`], `proof`, [`client`] (one way to read, two implementations) · [`fetch`] (a published log
-//! from outside).
+//! Reading order: [`config`] · `problem`, `wire`, `batch`, `refusal` (what travels) · `site`,
+//! `gate`, `socket`, [`server`] (who serves) · `tiles`, `health`, `metrics`, `local`, `stream` (the
+//! routes) · [`reads`], `proof`, [`client`] (one way to read, two implementations) · [`fetch`] (a
+//! published log from outside).
 //!
 //! Deliberately not here: TLS for those who come in (a proxy ends it), tokens and rights, signals,
 //! the log's own life.

@@ -1,5 +1,5 @@
-//! Reading a log the same way whether its server is up or not: one trait, here over the files and in
-//! `client` over the socket. One contract test passes on both, so every command prints the same.
+//! Reading a log the same way whether its server is up or not: one trait, here over the files and
+//! in `client` over the socket. One contract test passes on both, so every command prints the same.
 //!
 //! Not here: who may read (the socket's mode says it), tables for people, and the form of an entry
 //! (ledger/index).

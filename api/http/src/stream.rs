@@ -1,8 +1,8 @@
 //! Answers that are as long as they want to be: one JSON object a line, sent as they are found, in
 //! bounded memory.
 //!
-//! A blank line says that nothing came for a moment; the last line, `{"end":…}`, says how the stream
-//! ended, so that one that was cut is never taken for whole. A client that stops reading is let go.
+//! A blank line says that nothing came for a moment; the last line, `{"end":…}`, says how the
+//! stream ended, so that one that was cut is never taken for whole. A client that stops reading is let go.
 //!
 //! Not here: what the lines say.
 
