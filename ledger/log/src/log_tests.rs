@@ -493,3 +493,26 @@ fn an_idle_log_ticks_and_nothing_else() {
         "{times:?}"
     );
 }
+
+#[test]
+fn requests_that_append_nothing_hold_no_tick_back() {
+    let root = tempfile::tempdir().unwrap();
+    create_log(&paths(root.path())).unwrap();
+    let options = LogOptions {
+        tick_after: Duration::from_millis(30),
+        ..options()
+    };
+    let log = Log::open(&paths(root.path()), &options).unwrap().0;
+    let mut door = log.door();
+    let source = register(&mut door);
+    let sent = batch(&source, vec![message(1, 5, "SELECT 1")]);
+    door.append(sent.clone()).unwrap();
+    let begun = std::time::Instant::now();
+    while log.status().size < 6 && begun.elapsed() < Duration::from_secs(5) {
+        let again = door.append(sent.clone()).unwrap();
+        assert_eq!(again.outcomes, [Outcome::Repeat]);
+    }
+    let expected = ["opened", "source", "event", "tick", "tick", "tick"];
+    assert_eq!(kinds(&log.reader())[..6], expected);
+    log.close().unwrap();
+}

@@ -117,11 +117,12 @@ impl Sequencer {
             let mut turn = self.begin()?;
             let closing = match request {
                 Some(request) => self.take_all(&mut turn, request)?,
-                None => {
-                    self.tick(&mut turn)?;
-                    false
-                }
+                None => false,
             };
+            // Requests that append nothing, such as repeats, hold no tick back.
+            if turn.batch.len() == 0 && !closing {
+                self.tick(&mut turn)?;
+            }
             self.send(turn)?;
             if closing {
                 return Ok(());
