@@ -41,7 +41,9 @@ fn options() -> LogOptions {
 fn value(number: u64) -> Vec<u8> {
     let mut event = Event::default();
     event.classify(6005, 1);
-    event.set_time(Nanos(1_790_000_000_000_000_000 + i64::try_from(number).unwrap()));
+    event.set_time(Nanos(
+        1_790_000_000_000_000_000 + i64::try_from(number).unwrap(),
+    ));
     event.severity_id = Some(1);
     event.status_id = Some(1);
     event.metadata.version = Some("1.8.0".into());
@@ -55,17 +57,31 @@ fn value(number: u64) -> Vec<u8> {
 fn append_batches(root: &Path, batches: u64) -> Result<(), String> {
     let (log, _) = Log::open(&paths(root), &options()).map_err(|error| error.to_string())?;
     let mut door = log.door();
-    let spec = SourceSpec { name: "pg".to_owned(), platform: "postgresql".to_owned() };
+    let spec = SourceSpec {
+        name: "pg".to_owned(),
+        platform: "postgresql".to_owned(),
+    };
     let state = door.register(&spec).map_err(|error| error.to_string())?;
     let mut next = state.marks[0].sequence.0 + 1;
     for _ in 0..batches {
         let messages = (next..next + PER_BATCH).map(message).collect();
-        let batch = Batch { source: state.id, messages, positions: Vec::new() };
+        let batch = Batch {
+            source: state.id,
+            messages,
+            positions: Vec::new(),
+        };
         let appended = door.append(batch).map_err(|error| error.to_string())?;
-        assert!(appended.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Appended(_))));
+        assert!(
+            appended
+                .outcomes
+                .iter()
+                .all(|outcome| matches!(outcome, Outcome::Appended(_)))
+        );
         next += PER_BATCH;
         println!("durable {}", next - 1);
-        let published = door.wait_published(appended.size).map_err(|error| error.to_string())?;
+        let published = door
+            .wait_published(appended.size)
+            .map_err(|error| error.to_string())?;
         assert!(published >= appended.size);
         println!("published {published}");
     }
@@ -98,7 +114,10 @@ fn a_writer_appends() {
     let root = tempfile::tempdir().unwrap();
     create_log(&paths(root.path())).unwrap();
     append_batches(root.path(), 3).unwrap();
-    assert_eq!(check(root.path(), 3 * PER_BATCH, "a writer undisturbed"), 3 * PER_BATCH);
+    assert_eq!(
+        check(root.path(), 3 * PER_BATCH, "a writer undisturbed"),
+        3 * PER_BATCH
+    );
 }
 
 fn child(root: &Path, batches: u64, wrapper: &[&str]) -> Command {
@@ -111,9 +130,17 @@ fn child(root: &Path, batches: u64, wrapper: &[&str]) -> Command {
             command
         }
     };
-    command.args(["--exact", "faults::a_writer_appends", "--nocapture", "--test-threads=1"]);
+    command.args([
+        "--exact",
+        "faults::a_writer_appends",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
     command.env(DIR, root).env(BATCHES, batches.to_string());
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).stdin(Stdio::null());
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .stdin(Stdio::null());
     command
 }
 
@@ -121,7 +148,8 @@ fn child(root: &Path, batches: u64, wrapper: &[&str]) -> Command {
 fn acknowledged(child: &mut Child) -> u64 {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let durable = lines.map_while(Result::ok).filter_map(|line| {
-        line.strip_prefix("durable ").and_then(|number| number.parse().ok())
+        line.strip_prefix("durable ")
+            .and_then(|number| number.parse().ok())
     });
     durable.last().unwrap_or(0)
 }
@@ -150,7 +178,10 @@ fn check(root: &Path, acknowledged: u64, what: &str) -> u64 {
     let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
     assert_eq!(numbers, expected, "{what}: a number is missing or in twice");
     let highest = numbers.len() as u64;
-    assert!(highest >= acknowledged, "{what}: {acknowledged} acknowledged, {highest} there");
+    assert!(
+        highest >= acknowledged,
+        "{what}: {acknowledged} acknowledged, {highest} there"
+    );
     highest
 }
 
@@ -168,7 +199,13 @@ impl Seeded {
     fn new() -> Seeded {
         let seed = match std::env::var("CUSTODY_SEED") {
             Ok(seed) => seed.parse().unwrap(),
-            Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1,
+            Err(_) => {
+                std::time::SystemTime::UNIX_EPOCH
+                    .elapsed()
+                    .unwrap()
+                    .as_nanos() as u64
+                    | 1
+            }
         };
         println!("CUSTODY_SEED={seed}");
         Seeded(seed)
@@ -195,7 +232,10 @@ fn kill_9_in_a_loop_under_load_loses_and_doubles_nothing() {
         let killer = std::thread::spawn(move || {
             // What passes here is the load that the kill interrupts, not a wait for a result.
             std::thread::sleep(wait);
-            let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+            let killed = Command::new("kill")
+                .args(["-9", &pid.to_string()])
+                .status()
+                .unwrap();
             assert!(killed.success());
         });
         let durable = acknowledged(&mut running);
@@ -204,7 +244,10 @@ fn kill_9_in_a_loop_under_load_loses_and_doubles_nothing() {
         killed_at_work += u32::from(durable > before);
         before = check(root.path(), durable, &format!("round {round}"));
     }
-    assert!(killed_at_work >= 10, "only {killed_at_work} kills met a writer at work");
+    assert!(
+        killed_at_work >= 10,
+        "only {killed_at_work} kills met a writer at work"
+    );
 }
 
 /// How often each call is made in an undisturbed run of the child, by its own thread of strace.
@@ -213,7 +256,15 @@ fn census(calls: &[&str], folder: &Path) -> BTreeMap<String, u64> {
     create_log(&paths(&root)).unwrap();
     let out = folder.join("census.txt");
     let trace = format!("trace={}", calls.join(","));
-    let wrapper = ["strace", "-f", "-qq", "-o", out.to_str().unwrap(), "-e", &trace];
+    let wrapper = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        out.to_str().unwrap(),
+        "-e",
+        &trace,
+    ];
     let mut running = child(&root, 2, &wrapper).spawn().unwrap();
     assert_eq!(acknowledged(&mut running), 2 * PER_BATCH);
     assert!(running.wait().unwrap().success());
@@ -222,9 +273,13 @@ fn census(calls: &[&str], folder: &Path) -> BTreeMap<String, u64> {
     let mut by_thread: BTreeMap<(String, String), u64> = BTreeMap::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();
-        let (Some(thread), Some(rest)) = (words.next(), words.next()) else { continue };
+        let (Some(thread), Some(rest)) = (words.next(), words.next()) else {
+            continue;
+        };
         if let Some((call, _)) = rest.split_once('(') {
-            *by_thread.entry((call.to_owned(), thread.to_owned())).or_default() += 1;
+            *by_thread
+                .entry((call.to_owned(), thread.to_owned()))
+                .or_default() += 1;
         }
     }
     let mut most: BTreeMap<String, u64> = BTreeMap::new();
@@ -239,18 +294,48 @@ fn census(calls: &[&str], folder: &Path) -> BTreeMap<String, u64> {
 fn every_file_system_call_fails_once_and_nothing_acknowledged_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let calls = [
-        "write", "pwrite64", "fdatasync", "fsync", "fallocate", "ftruncate", "rename", "renameat",
-        "renameat2", "unlink", "unlinkat", "mkdir", "openat", "pread64",
+        "write",
+        "pwrite64",
+        "fdatasync",
+        "fsync",
+        "fallocate",
+        "ftruncate",
+        "rename",
+        "renameat",
+        "renameat2",
+        "unlink",
+        "unlinkat",
+        "mkdir",
+        "openat",
+        "pread64",
     ];
     let counts = census(&calls, folder.path());
-    for call in ["write", "pwrite64", "fdatasync", "fsync", "fallocate", "ftruncate", "openat"] {
-        assert!(counts.get(call).is_some_and(|count| *count > 0), "no {call}: {counts:?}");
+    for call in [
+        "write",
+        "pwrite64",
+        "fdatasync",
+        "fsync",
+        "fallocate",
+        "ftruncate",
+        "openat",
+    ] {
+        assert!(
+            counts.get(call).is_some_and(|count| *count > 0),
+            "no {call}: {counts:?}"
+        );
     }
-    assert!(counts.keys().any(|call| call.starts_with("rename")), "no rename: {counts:?}");
+    assert!(
+        counts.keys().any(|call| call.starts_with("rename")),
+        "no rename: {counts:?}"
+    );
     let mut jobs = Vec::new();
     for (call, count) in &counts {
         // Reading and opening files are made often, by the loader too: a sample of each is enough.
-        let step = if matches!(call.as_str(), "openat" | "pread64") { 5 } else { 1 };
+        let step = if matches!(call.as_str(), "openat" | "pread64") {
+            5
+        } else {
+            1
+        };
         for when in (1..=*count).step_by(step) {
             for fault in ["error=EIO", "error=ENOSPC", "signal=KILL"] {
                 jobs.push(format!("inject={call}:{fault}:when={when}"));
@@ -276,12 +361,26 @@ fn every_file_system_call_fails_once_and_nothing_acknowledged_is_lost() {
         }
     });
     let stopped = stopped.into_inner();
-    assert!(stopped * 2 > jobs.len(), "only {stopped} of {} faults were noticed", jobs.len());
+    assert!(
+        stopped * 2 > jobs.len(),
+        "only {stopped} of {} faults were noticed",
+        jobs.len()
+    );
 }
 
 fn inject(root: &Path, job: &str) -> bool {
     create_log(&paths(root)).unwrap();
-    let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e", job];
+    let wrapper = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "signal=none",
+        "-e",
+        job,
+    ];
     let mut running = child(root, 2, &wrapper).spawn().unwrap();
     let durable = acknowledged(&mut running);
     let status = running.wait().unwrap();
@@ -296,14 +395,25 @@ fn arrays_damaged_past_their_mark_are_derived_again() {
     let root = tempfile::tempdir().unwrap();
     create_log(&paths(root.path())).unwrap();
     // No sync of the arrays while it runs, so that all of them lie past the mark.
-    let late = LogOptions { arrays_every: Duration::from_secs(3600), ..LogOptions::default() };
+    let late = LogOptions {
+        arrays_every: Duration::from_secs(3600),
+        ..LogOptions::default()
+    };
     let (log, _) = Log::open(&paths(root.path()), &late).unwrap();
     let mut door = log.door();
-    let spec = SourceSpec { name: "pg".to_owned(), platform: "postgresql".to_owned() };
+    let spec = SourceSpec {
+        name: "pg".to_owned(),
+        platform: "postgresql".to_owned(),
+    };
     let source = door.register(&spec).unwrap().id;
     for first in (1..=3000).step_by(300) {
         let messages = (first..first + 300).map(message).collect();
-        door.append(Batch { source, messages, positions: Vec::new() }).unwrap();
+        door.append(Batch {
+            source,
+            messages,
+            positions: Vec::new(),
+        })
+        .unwrap();
     }
     let size = door.status().unwrap().size;
     door.wait_published(ledger_core::TreeSize(size)).unwrap();
@@ -311,13 +421,16 @@ fn arrays_damaged_past_their_mark_are_derived_again() {
         let copy = tempfile::tempdir().unwrap();
         copy_tree(root.path(), copy.path());
         let hashes = paths(copy.path()).folder().join("hashes");
-        let files: Vec<PathBuf> =
-            std::fs::read_dir(&hashes).unwrap().map(|file| file.unwrap().path()).collect();
+        let files: Vec<PathBuf> = std::fs::read_dir(&hashes)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .collect();
         for file in &files {
             let mut bytes = std::fs::read(file).unwrap();
             // The mark covers entry 0 and its first sibling only.
             let from = 64.min(bytes.len());
-            let cut = from + usize::try_from(random.below((bytes.len() - from + 1) as u64)).unwrap();
+            let cut =
+                from + usize::try_from(random.below((bytes.len() - from + 1) as u64)).unwrap();
             let start = from + usize::try_from(random.below((cut - from + 1) as u64)).unwrap();
             if round % 2 == 0 {
                 bytes[start..cut].fill(0);
