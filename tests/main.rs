@@ -15,6 +15,8 @@ mod house;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod oracles;
 #[cfg(test)]
 mod program;
@@ -22,5 +24,7 @@ mod program;
 mod secrets;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tamper;
 #[cfg(test)]
 mod withheld;

@@ -60,11 +60,7 @@ impl Installation {
         let report = self.verify();
         assert!(!report.verified(), "{what} is accepted");
         let named = |file: &&str| report.misdeeds.iter().any(|misdeed| misdeed.file == **file);
-        assert!(
-            files.iter().any(|file| named(file)),
-            "{what}: {:#?}",
-            report.misdeeds
-        );
+        assert!(files.iter().any(named), "{what}: {:#?}", report.misdeeds);
     }
 
     /// Every file of the log, relative to the directory.
