@@ -200,11 +200,8 @@ impl Seeded {
         let seed = match std::env::var("CUSTODY_SEED") {
             Ok(seed) => seed.parse().unwrap(),
             Err(_) => {
-                std::time::SystemTime::UNIX_EPOCH
-                    .elapsed()
-                    .unwrap()
-                    .as_nanos() as u64
-                    | 1
+                let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+                u64::from(now.subsec_nanos()) << 20 | now.as_secs() & 0xf_ffff | 1
             }
         };
         println!("CUSTODY_SEED={seed}");

@@ -58,7 +58,7 @@ type Judge<'a> = &'a dyn Fn(&[Hash]) -> bool;
 fn judged_alike(proof: &[Hash], ours: Judge<'_>, theirs: Judge<'_>, what: &str) {
     assert!(ours(proof), "ours refuses {what}");
     assert!(theirs(proof), "theirs refuses {what}");
-    if !proof.last().is_none_or(|hash| hash.0[0] & 7 == 0) {
+    if proof.last().is_some_and(|hash| hash.0[0] & 7 != 0) {
         return;
     }
     if let Some(last) = proof.len().checked_sub(1) {

@@ -149,12 +149,16 @@ impl Log {
     /// If the log had stopped; all that was acknowledged is durable nevertheless.
     pub fn close(mut self) -> Result<Closed, CloseError> {
         self.join();
-        match self.running.shared.stopped() {
+        let shared = &self.running.shared;
+        let result = match shared.stopped() {
             Some(reason) => Err(CloseError::Stopped { reason }),
             None => Ok(Closed {
-                size: self.running.shared.size(),
+                size: shared.size(),
             }),
-        }
+        };
+        // Doors and readers that outlive the log learn that nothing more comes.
+        shared.end("it was closed".to_owned());
+        result
     }
 
     fn join(&mut self) {

@@ -119,6 +119,11 @@ fn what_is_appended_is_read_back_and_proved() {
     assert_eq!(again.size, TreeSize(702));
     assert_eq!(log.status().repeats, 700);
     log.close().unwrap();
+    let waited = door.wait_published(TreeSize(703));
+    assert!(
+        matches!(waited, Err(DoorError::Stopped { .. })),
+        "{waited:?}"
+    );
     let offline = Reader::open(&paths(root.path())).unwrap();
     assert_eq!(offline.size(), TreeSize(702));
     check_proofs(root.path(), &offline, &created);

@@ -140,16 +140,17 @@ impl Shared {
         }
     }
 
-    /// Stops the log: the first reason stays.
+    /// Stops the log after a failure: the first reason stays.
     pub(crate) fn stop(&self, reason: String) {
-        {
-            let mut stopped = lock(&self.stopped);
-            if stopped.is_some() {
-                return;
-            }
+        if self.stopped().is_none() {
             tracing::error!(reason = %reason, "the log stopped");
-            *stopped = Some(reason);
         }
+        self.end(reason);
+    }
+
+    /// Ends the log: whoever waits is told the reason; the first one stays.
+    pub(crate) fn end(&self, reason: String) {
+        lock(&self.stopped).get_or_insert(reason);
         // Locked in turn so that no waiter misses the news between its check and its wait.
         self.nudge();
         drop(lock(&self.published));
