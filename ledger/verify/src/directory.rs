@@ -113,7 +113,8 @@ fn walk(
         if !walk.finished && tail == Tail::AtRest {
             walk.not_checked.push(NotChecked::Interrupted);
         }
-        check_history_end(&walk.marks, finished, shared, &mut walk.not_checked);
+        let stopped = finished && walk.marks.last_size() == Some(size);
+        check_history_end(&walk.marks, stopped, shared, &mut walk.not_checked);
     }
     let head = walk.marks.last.as_ref().and_then(|last| last.head.clone());
     let mut report = Report {
@@ -156,11 +157,11 @@ fn compare_times(since: Option<&Signed>, last: Option<&Signed>, file: &str, shar
     }
 }
 
-/// A log that was stopped keeps its last note in the history; an interrupted one may not have come
-/// to it.
+/// A log that was stopped has a checkpoint over all its entries and keeps it in the history; an
+/// interrupted one may not have come to it.
 fn check_history_end(
     marks: &Marks,
-    finished: bool,
+    stopped: bool,
     shared: &Shared<'_>,
     not_checked: &mut Vec<NotChecked>,
 ) {
@@ -172,7 +173,7 @@ fn check_history_end(
     if newest >= last {
         return;
     }
-    if finished {
+    if stopped {
         let what = MisdeedKind::HistoryEndsEarly { newest, last };
         shared.misdeeds.add(history.name(), None, what);
     } else {

@@ -55,6 +55,11 @@ impl Marks {
         marks
     }
 
+    /// The size of the last note, if its signatures hold.
+    pub(crate) fn last_size(&self) -> Option<TreeSize> {
+        self.last.as_ref().map(|last| last.checkpoint.size)
+    }
+
     /// The next size at which [`Marks::meet`] wants to be told; `u64::MAX` for none.
     pub(crate) fn next(&self) -> u64 {
         self.next

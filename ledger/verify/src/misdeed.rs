@@ -339,7 +339,10 @@ pub enum MisdeedKind {
         newer: TreeSize,
     },
     /// A log that was stopped, whose last note was not kept in the history.
-    #[error("the newest kept checkpoint has {newest} entries, the last note {last}")]
+    #[error(
+        "the newest kept checkpoint has {newest} entries, the last note {last}: if the log was \
+         interrupted, start it once"
+    )]
     HistoryEndsEarly {
         /// The size of the newest record.
         newest: TreeSize,
