@@ -9,7 +9,10 @@ use api_http::{DirectReads, Reads, SocketDoor, SocketReads, answers};
 use collectors_formats::{Format, FormatKeys, format_for};
 use keys_secret::Keystore;
 use ledger_core::{Nanos, TreeSize};
-use ledger_log::{Door, InProcessDoor, Log, LogPaths, OpenError, Reader, Recovered};
+use ledger_log::{
+    Appended, Batch, Door, DoorError, InProcessDoor, Log, LogPaths, OpenError, Reader, Recovered,
+    Ticket,
+};
 
 use crate::config::Config;
 use crate::error::CommandError;
@@ -67,6 +70,14 @@ impl Access {
         }
     }
 
+    /// Hands a batch over. A log of our own makes it durable while the next one is parsed.
+    pub(crate) fn submit(&mut self, batch: Batch) -> Result<Pending, DoorError> {
+        match &mut self.way {
+            Way::Own { door, .. } => door.submit(batch).map(Pending::Later),
+            Way::Served { door } => door.append(batch).map(Pending::Done),
+        }
+    }
+
     /// The format of a platform. Digests of unmasked bytes, and identifiers of events, are keyed
     /// with a key of this source, which follows from the tenant's: a file has no key of its own.
     pub(crate) fn format(
@@ -89,6 +100,24 @@ impl Access {
                 Ok(log.close()?.size)
             }
             Way::Served { mut door } => Ok(door.wait_published(size)?),
+        }
+    }
+}
+
+/// A batch that was handed over.
+pub(crate) enum Pending {
+    /// It is durable.
+    Done(Appended),
+    /// It will be.
+    Later(Ticket),
+}
+
+impl Pending {
+    /// Returns when it is durable.
+    pub(crate) fn wait(self) -> Result<Appended, DoorError> {
+        match self {
+            Pending::Done(appended) => Ok(appended),
+            Pending::Later(ticket) => ticket.wait(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Programs get the JSON as it is. Not here: anything that the JSON does not say.
 
-use std::io;
+use std::io::{self, BufWriter, Stdout, Write as _};
 
 use serde_json::Value;
 
@@ -12,32 +12,60 @@ use crate::output::{Colour, Output, printable};
 /// Prints entries, in the form that stdout asks for.
 pub(crate) struct Printer<'o> {
     output: &'o Output,
+    out: BufWriter<Stdout>,
+    flush: Flush,
     failed: Option<io::Error>,
+}
+
+/// When what was printed is handed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flush {
+    /// Each line, as somebody is waiting for it.
+    EachLine,
+    /// When there is much, and at the end.
+    AtTheEnd,
 }
 
 impl<'o> Printer<'o> {
     /// For stdout.
-    pub(crate) fn new(output: &'o Output) -> Printer<'o> {
+    pub(crate) fn new(output: &'o Output, flush: Flush) -> Printer<'o> {
+        let out = BufWriter::with_capacity(64 << 10, io::stdout());
         Printer {
             output,
+            out,
+            flush,
             failed: None,
         }
     }
 
     /// Prints one entry. `Err` asks the caller to stop; [`Printer::finish`] says why.
     pub(crate) fn print(&mut self, json: &str) -> Result<(), ()> {
-        let printed = if self.output.is_terminal() && !self.output.is_json() {
-            self.output.line(&brief(json, self.output))
+        if self.output.is_terminal() && !self.output.is_json() {
+            let line = brief(json, self.output);
+            self.print_as_it_is(&line)
         } else {
-            self.output.line(json)
-        };
-        printed.map_err(|error| self.failed = Some(error))
+            self.print_as_it_is(json)
+        }
     }
 
-    /// What went wrong, if anything.
-    pub(crate) fn finish(self) -> Result<(), CommandError> {
-        self.failed
-            .map_or(Ok(()), |error| Err(CommandError::Stdout(error)))
+    /// Prints one line. `Err` asks the caller to stop; [`Printer::finish`] says why.
+    pub(crate) fn print_as_it_is(&mut self, line: &str) -> Result<(), ()> {
+        let mut print = || {
+            self.out.write_all(line.as_bytes())?;
+            self.out.write_all(b"\n")?;
+            match self.flush {
+                Flush::EachLine => self.out.flush(),
+                Flush::AtTheEnd => Ok(()),
+            }
+        };
+        print().map_err(|error| self.failed = Some(error))
+    }
+
+    /// Hands on the rest, and says what went wrong, if anything.
+    pub(crate) fn finish(mut self) -> Result<(), CommandError> {
+        let flushed = self.out.flush();
+        let failed = self.failed.map_or(flushed, Err);
+        failed.map_err(CommandError::Stdout)
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Not here: numbers and repeats, which the door decides, and which file it is (`position.rs`).
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -12,10 +13,10 @@ use indicatif::ProgressBar;
 use ledger_core::message::Message;
 use ledger_core::state::{SourceState, Stream};
 use ledger_core::{Epoch, Flags, Sequence, TreeSize};
-use ledger_log::{Batch, Door, Outcome, SourceSpec};
+use ledger_log::{Appended, Batch, Outcome, SourceSpec};
 use serde::Serialize;
 
-use crate::access::Access;
+use crate::access::{Access, Pending};
 use crate::commands::ingest::SourceArg;
 use crate::error::CommandError;
 use crate::position::FilePosition;
@@ -27,6 +28,8 @@ const BATCH_RECORDS_MAX: usize = 1_000;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Batches that are parsed ahead.
 const AHEAD_MAX: usize = 2;
+/// Batches that are on their way to the disk at once.
+const PENDING_MAX: usize = 4;
 /// What was taken of one source in this run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Taken {
@@ -48,12 +51,20 @@ pub(crate) struct Taken {
 /// Records on their way to the door, and where reading stands after them.
 struct Draft {
     values: Vec<Vec<u8>>,
+    tally: Tally,
+    position: FilePosition,
+}
+
+/// What is counted of a batch.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    records: u64,
     unparsed: u64,
     masked: u64,
     truncated: u64,
-    end: u64,
+    records_total: u64,
+    offset: u64,
     line: u64,
-    position: FilePosition,
 }
 
 /// Takes what is new in the file. Returns with the log's size after the last record.
@@ -69,22 +80,23 @@ pub(crate) fn take(
         name: source.name.clone(),
         platform: source.platform.clone(),
     };
-    let door = access.door();
-    let known = door.positions(&[FilePosition::key(&source.name)])?;
+    let known = access
+        .door()
+        .positions(&[FilePosition::key(&source.name)])?;
     let from = match known.into_iter().next().flatten() {
         Some(position) => {
             FilePosition::read(&source.name, &position)?.resume(&source.name, file)?
         }
         None => FilePosition::start(&source.name, file)?,
     };
-    let state = door.register(&spec)?;
+    let state = access.door().register(&spec)?;
     bar.inc(from.offset);
     let mut appender = Appender::new(source, state, &from);
     let records = Records::new(file, format, from.offset, from.line);
     let (sender, drafts) = sync_channel(AHEAD_MAX);
     thread::scope(|scope| {
         let reading = scope.spawn(move || read(records, file, from, sender, stop));
-        let appended = appender.append_all(&drafts, door, bar);
+        let appended = appender.append_all(&drafts, access, bar);
         // A failed append ends the reader: its channel is closed.
         drop(drafts);
         let read = reading.join();
@@ -123,32 +135,31 @@ fn read_batch(
     file: &AuditFile,
     before: &FilePosition,
 ) -> Result<Option<Draft>, FileRefused> {
-    let mut draft = Draft {
-        values: Vec::new(),
-        unparsed: 0,
-        masked: 0,
-        truncated: 0,
-        end: before.offset,
-        line: before.line,
-        position: before.clone(),
-    };
+    let mut values: Vec<Vec<u8>> = Vec::new();
+    let mut tally = Tally::default();
     let mut bytes = 0;
-    while draft.values.len() < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX {
+    while values.len() < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX {
         let Some(record) = records.next_record()? else {
             break;
         };
         bytes += record.value.len();
-        draft.unparsed += u64::from(record.head.unparsed);
-        draft.masked += u64::from(record.head.masked);
-        draft.truncated += u64::from(record.head.truncated);
-        (draft.end, draft.line) = (record.end, record.next_line);
-        draft.values.push(record.value);
+        tally.records += 1;
+        tally.unparsed += u64::from(record.head.unparsed);
+        tally.masked += u64::from(record.head.masked);
+        tally.truncated += u64::from(record.head.truncated);
+        (tally.offset, tally.line) = (record.end, record.next_line);
+        values.push(record.value);
     }
-    if draft.values.is_empty() {
+    if values.is_empty() {
         return Ok(None);
     }
-    draft.position = before.after(file, draft.end, draft.line, draft.values.len() as u64)?;
-    Ok(Some(draft))
+    let position = before.after(file, tally.offset, tally.line, tally.records)?;
+    tally.records_total = position.records;
+    Ok(Some(Draft {
+        values,
+        tally,
+        position,
+    }))
 }
 
 /// Numbers records and appends them.
@@ -191,32 +202,44 @@ impl Appender {
         }
     }
 
+    /// Appends batches in their order, a few of them on their way at once.
     fn append_all(
         &mut self,
         drafts: &Receiver<Draft>,
-        door: &mut dyn Door,
+        access: &mut Access,
         bar: &ProgressBar,
     ) -> Result<(), CommandError> {
-        while let Ok(draft) = drafts.recv() {
-            let before = self.taken.offset;
-            self.append(draft, door)?;
-            bar.inc(self.taken.offset.saturating_sub(before));
+        let mut pending: VecDeque<(Pending, Tally)> = VecDeque::new();
+        loop {
+            let draft = drafts.recv().ok();
+            let room = if draft.is_some() { PENDING_MAX } else { 1 };
+            while pending.len() >= room {
+                let Some((batch, tally)) = pending.pop_front() else {
+                    break;
+                };
+                let before = self.taken.offset;
+                self.count(&batch.wait()?, tally)?;
+                bar.inc(tally.offset.saturating_sub(before));
+            }
+            let Some(draft) = draft else { return Ok(()) };
+            let tally = draft.tally;
+            let batch = self.batch(draft);
+            pending.push_back((access.submit(batch)?, tally));
         }
-        Ok(())
     }
 
-    fn append(&mut self, draft: Draft, door: &mut dyn Door) -> Result<(), CommandError> {
-        let records = draft.values.len() as u64;
-        let batch = Batch {
+    fn batch(&mut self, draft: Draft) -> Batch {
+        Batch {
             source: self.state.id,
-            messages: draft
-                .values
-                .into_iter()
+            positions: vec![draft.position.stored(&self.taken.name)],
+            messages: (draft.values.into_iter())
                 .map(|value| self.message(value))
                 .collect(),
-            positions: vec![draft.position.stored(&self.taken.name)],
-        };
-        let appended = door.append(batch)?;
+        }
+    }
+
+    /// Notes what became of a batch that is durable.
+    fn count(&mut self, appended: &Appended, tally: Tally) -> Result<(), CommandError> {
         for outcome in &appended.outcomes {
             match outcome {
                 Outcome::Appended(index) | Outcome::Late(index) => {
@@ -232,12 +255,13 @@ impl Appender {
             }
         }
         self.size = self.size.max(appended.size);
-        self.taken.records += records;
-        self.taken.records_total = draft.position.records;
-        self.taken.unparsed += draft.unparsed;
-        self.taken.masked += draft.masked;
-        self.taken.truncated += draft.truncated;
-        (self.taken.offset, self.taken.line) = (draft.end, draft.line);
+        let taken = &mut self.taken;
+        taken.records += tally.records;
+        taken.unparsed += tally.unparsed;
+        taken.masked += tally.masked;
+        taken.truncated += tally.truncated;
+        taken.records_total = tally.records_total;
+        (taken.offset, taken.line) = (tally.offset, tally.line);
         Ok(())
     }
 

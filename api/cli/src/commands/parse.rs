@@ -3,15 +3,17 @@
 //!
 //! Not here: keys of a log, so digests of unmasked bytes are keyed with a key of this run.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use clap::Args;
 use collectors_formats::{FormatKeys, format_for};
 
+use crate::brief::{Flush, Printer};
 use crate::commands::Context;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::output::plural;
+use crate::output::{plural, printable};
 use crate::reading::{AuditFile, Records};
 
 /// What to read.
@@ -45,14 +47,23 @@ pub fn run(args: &ParseArgs, context: &Context) -> Result<Exit, CommandError> {
     let format = format_for(&args.platform, &args.settings, &FormatKeys { digest_key })?;
     let file = AuditFile::open(&args.file)?;
     let mut records = Records::new(&file, format, 0, 1);
+    let mut printer = Printer::new(&context.output, Flush::AtTheEnd);
     let (mut all, mut unparsed, mut masked) = (0, 0, 0);
     while let Some(record) = records.next_record()? {
         all += 1;
         unparsed += u64::from(record.head.unparsed);
         masked += u64::from(record.head.masked);
         let line = String::from_utf8_lossy(&record.value);
-        context.output.line(&line).map_err(CommandError::Stdout)?;
+        // JSON lets some characters stand that steer a terminal.
+        let line = match context.output.is_terminal() {
+            true => Cow::Owned(printable(&line)),
+            false => line,
+        };
+        if printer.print_as_it_is(&line).is_err() {
+            break;
+        }
     }
+    printer.finish()?;
     context.output.say(&format!(
         "{}, {unparsed} unparsed, {masked} masked",
         plural(all, "record", "records")

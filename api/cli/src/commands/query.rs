@@ -9,7 +9,7 @@ use api_http::Ask;
 use clap::Args;
 
 use crate::access::{now, reads};
-use crate::brief::Printer;
+use crate::brief::{Flush, Printer};
 use crate::commands::Context;
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -37,7 +37,7 @@ pub fn run(args: &QueryArgs, context: &Context) -> Result<Exit, CommandError> {
         now: now(),
         limit: args.limit,
     };
-    let mut printer = Printer::new(&context.output);
+    let mut printer = Printer::new(&context.output, Flush::AtTheEnd);
     let mut visit = |line: &str| match printer.print(line) {
         Ok(()) => ControlFlow::Continue(()),
         Err(()) => ControlFlow::Break(()),

@@ -14,7 +14,7 @@ use ledger_core::{Index, Nanos};
 use ledger_log::Reader;
 
 use crate::access::now;
-use crate::brief::Printer;
+use crate::brief::{Flush, Printer};
 use crate::commands::Context;
 use crate::commands::ingest::stop_on_signal;
 use crate::config::Config;
@@ -51,7 +51,7 @@ pub fn run(args: &TailArgs, context: &Context) -> Result<Exit, CommandError> {
         now: now(),
         left: args.limit,
         cursor: args.from.map(Index),
-        printer: Printer::new(&context.output),
+        printer: Printer::new(&context.output, Flush::EachLine),
         failed: false,
         stop: &stop,
     };
