@@ -2,6 +2,9 @@
 //!
 //! Not here: the rules.
 
+use std::borrow::Cow;
+
+use super::encoded::{Form, decode, escape};
 use super::{Token, TokenKind};
 
 /// One replacement in a text.
@@ -59,48 +62,78 @@ pub(super) fn adheres(tokens: &[Token]) -> bool {
 }
 
 /// The text inside the quotes, as the server reads it.
-pub(super) fn unquote(kind: TokenKind, body: &str) -> String {
-    match kind {
-        TokenKind::Str { escapes: false } => body.replace("''", "'"),
-        TokenKind::Quoted => body.replace("\"\"", "\""),
-        TokenKind::Str { escapes: true } => unescape(body),
-        _ => body.to_owned(),
+pub(super) fn unquote<'t>(token: &Token, text: &'t str) -> Cow<'t, str> {
+    let body = token.body(text);
+    match token.kind {
+        TokenKind::Str { escapes: true } => Cow::Owned(unescape(body)),
+        TokenKind::Str { escapes: false } if is_unicode(token, text) => {
+            let body = decode(body, Form::Unicode);
+            Cow::Owned(body.replace("''", "'").replace("\\\\", "\\"))
+        }
+        TokenKind::Str { escapes: false } => without_pairs(body, "''", "'"),
+        TokenKind::Quoted => without_pairs(body, "\"\"", "\""),
+        _ => Cow::Borrowed(body),
     }
+}
+
+fn without_pairs<'t>(body: &'t str, pair: &str, one: &str) -> Cow<'t, str> {
+    if memchr::memmem::find(body.as_bytes(), pair.as_bytes()).is_none() {
+        return Cow::Borrowed(body);
+    }
+    Cow::Owned(body.replace(pair, one))
+}
+
+/// Whether a literal is `U&'…'`.
+fn is_unicode(token: &Token, text: &str) -> bool {
+    token.body_start == token.start + 3 && token.text(text).as_bytes().get(1) == Some(&b'&')
 }
 
 fn unescape(body: &str) -> String {
     let mut out = String::with_capacity(body.len());
-    let mut chars = body.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some('n') => out.push('\n'),
-                Some('t') => out.push('\t'),
-                Some('r') => out.push('\r'),
-                Some(other) => out.push(other),
-                None => {}
+    let mut rest = body;
+    while let Some(at) = memchr::memchr2(b'\\', b'\'', rest.as_bytes()) {
+        out.push_str(rest.get(..at).unwrap_or(""));
+        let here = rest.get(at..).unwrap_or("");
+        let mut chars = here.chars();
+        let (first, second) = (chars.next(), chars.next());
+        let (c, length) = match (first, second) {
+            (Some('\''), Some('\'')) => (Some('\''), 2),
+            (Some('\''), _) => (Some('\''), 1),
+            (_, None) => (None, 1),
+            (_, Some(c)) => match escape(here, Form::Escape) {
+                Some((named, length)) => (Some(named), length),
+                None => (Some(control(c)), 1 + c.len_utf8()),
             },
-            '\'' => {
-                if chars.peek() == Some(&'\'') {
-                    chars.next();
-                }
-                out.push('\'');
-            }
-            other => out.push(other),
-        }
+        };
+        out.extend(c);
+        rest = here.get(length..).unwrap_or("");
     }
+    out.push_str(rest);
     out
 }
 
+/// The character that a letter behind a backslash stands for.
+fn control(c: char) -> char {
+    match c {
+        'n' => '\n',
+        't' => '\t',
+        'r' => '\r',
+        other => other,
+    }
+}
+
 /// The inverse of [`unquote`].
-pub(super) fn quote(kind: TokenKind, text: &str) -> String {
-    match kind {
-        TokenKind::Str { escapes: false } => text.replace('\'', "''"),
-        TokenKind::Quoted => text.replace('"', "\"\""),
-        TokenKind::Str { escapes: true } => text
+pub(super) fn quote(token: &Token, text: &str, inside: &str) -> String {
+    match token.kind {
+        TokenKind::Str { escapes: false } if is_unicode(token, text) => {
+            inside.replace('\\', "\\\\").replace('\'', "''")
+        }
+        TokenKind::Str { escapes: false } => inside.replace('\'', "''"),
+        TokenKind::Quoted => inside.replace('"', "\"\""),
+        TokenKind::Str { escapes: true } => inside
             .replace('\\', "\\\\")
             .replace('\'', "''")
             .replace('\n', "\\n"),
-        _ => text.to_owned(),
+        _ => inside.to_owned(),
     }
 }

@@ -189,6 +189,42 @@ fn statements_lose_their_secrets_and_nothing_else() {
             "CREATE USER u IDENTIFIED BY 'x'",
             "CREATE USER u IDENTIFIED BY '***'",
         ),
+        (
+            r"SELECT E'\x34\u0031\61\61 \x31111\x2d1111-1111'",
+            r"SELECT E'**** ****\x2d****-1111'",
+        ),
+        (
+            r"SELECT U&'\0034111\+000031111 1111 1111'",
+            r"SELECT U&'******** **** 1111'",
+        ),
+        (
+            r"EXECUTE E'ALTER ROLE r P\x41SSWOR\u0044 ''le\x61k'''",
+            r"EXECUTE E'ALTER ROLE r PASSWORD ''***'''",
+        ),
+        (
+            r"EXECUTE E'ALTER ROLE r P\x41SSWORD \'leak\''",
+            r"EXECUTE E'ALTER ROLE r PASSWORD ''***'''",
+        ),
+        (
+            r"SELECT set_config(E'app.p\141ssword', 'leak', false)",
+            "SELECT set_config(E'***', '***', false)",
+        ),
+        (
+            r"SELECT dblink(U&'host=h p\0061ssword=leak')",
+            "SELECT dblink(U&'host=h password=***')",
+        ),
+        (
+            r"SELECT dblink(U&'host=h p!0061ssword=leak' UESCAPE '!')",
+            "SELECT dblink(U&'***' UESCAPE '!')",
+        ),
+        (
+            r#"SET app.U&"p\0061ssword" = 'leak'"#,
+            r#"SET app.U&"p\0061ssword" = '***'"#,
+        ),
+        (
+            r"SELECT '\xdeadbeef'::bytea, E'\x41'",
+            r"SELECT '\xdeadbeef'::bytea, E'\x41'",
+        ),
         ("SELECT 1", "SELECT 1"),
         ("", ""),
     ] {
@@ -285,6 +321,10 @@ fn card_numbers_by_scheme_length_and_check_digit() {
             "%B4111111111111111^DOE/J^29121011234?x",
             "%B************1111^*****************?x",
         ),
+        (
+            "\u{ff14}\u{ff11}11\u{3000}1111\u{2013}1111 1\u{661}11",
+            "****\u{3000}****\u{2013}**** 1\u{661}11",
+        ),
         // Not card numbers: check digit, prefix, length, an eight-byte number, a UUID, times.
         ("4111111111111112", "4111111111111112"),
         ("9111111111111111", "9111111111111111"),
@@ -361,6 +401,19 @@ fn around() -> impl Strategy<Value = String> {
     ]
 }
 
+/// One character, in one of the ways that PostgreSQL reads.
+fn written(c: char, form: u8) -> String {
+    let code = u32::from(c);
+    match form {
+        0 => format!("\\x{code:02x}"),
+        1 => format!("\\u{code:04x}"),
+        2 => format!("\\U{code:08X}"),
+        3 => format!("\\{code:03o}"),
+        4 if c.is_ascii_digit() => char::from_u32(code - 0x30 + 0xFF10).unwrap().to_string(),
+        _ => c.to_string(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -383,6 +436,28 @@ proptest! {
             let masked = if statement { sql(&text) } else { prose(&text) };
             prop_assert!(!masked.contains("pl4nted-s3cret"), "{text:?} gave {masked:?}");
         }
+    }
+
+    #[test]
+    fn no_escape_hides_a_card_number(before in around(), after in around(), forms in prop::collection::vec(0..8_u8, 16), statement in any::<bool>()) {
+        let before = before.trim_end_matches(|c: char| c.is_ascii_hexdigit() || c == '\\');
+        let after = after.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        let encoded: String = "5500000000000004".chars().zip(&forms).map(|(c, form)| written(c, *form)).collect();
+        let text = format!("{before}E'{encoded}'{after}");
+        let masked = if statement { sql(&text) } else { prose(&text) };
+        prop_assert!(!masked.contains(&encoded), "{text:?} gave {masked:?}");
+        let again = if statement { sql(&masked) } else { prose(&masked) };
+        prop_assert_eq!(again, masked);
+    }
+
+    #[test]
+    fn no_escape_hides_a_password(before in around(), after in around(), forms in prop::collection::vec(0..8_u8, 8), statement in any::<bool>()) {
+        let word: String = "password".chars().zip(&forms).map(|(c, form)| if *form == 4 { c.to_string() } else { written(c, *form) }).collect();
+        let text = format!("{before} SELECT dblink(E'host=h {word}=pl4nted-s3cret') {after}");
+        let masked = if statement { sql(&text) } else { prose(&text) };
+        prop_assert!(!masked.contains("pl4nted-s3cret"), "{text:?} gave {masked:?}");
+        let again = if statement { sql(&masked) } else { prose(&masked) };
+        prop_assert_eq!(again, masked);
     }
 
     #[test]
@@ -411,6 +486,9 @@ fn time_is_linear_in_the_text() {
         "://a:b@",
         "\"password\":",
         "E'\\",
+        "\\x34",
+        "\\",
+        "\\\\x70assword=E'",
         "-p ",
         "password=a,",
         "bearer ",

@@ -5,12 +5,14 @@
 //! again, as each door does. Order of work: a prefilter; then, only where it hits, a lexer and
 //! rules on tokens (`lexer`, `rules`), which look inside literals; then what hides in plain text
 //! (`plain`: addresses with a password, bearer tokens, private keys); then card numbers (`pan`).
+//! Characters that are written as escapes count as what they are (`encoded`).
 //! It fails closed: what mentions a secret in a form that no rule knows, or does not end, loses
 //! all its literals. Every function is total and takes time linear in the text, and masking a
 //! masked text changes nothing. Deliberately not here: what a masked event looks like elsewhere,
 //! keyed digests (see the formats).
 
 mod edits;
+mod encoded;
 mod lexer;
 mod names;
 mod pan;
@@ -164,7 +166,7 @@ pub fn mask_whole(text: &str) -> Masked<'_> {
 fn mask(text: &str, dialect: Dialect, reading: Reading, options: MaskOptions) -> Masked<'_> {
     let mut found = Found::default();
     let mut now: Cow<'_, str> = Cow::Borrowed(text);
-    if prefilter::hit(text.as_bytes()) {
+    if is_suspicious(text) {
         // What one look masks may change how the next reads the quotes: look until nothing changes.
         for _ in 0..LOOKS_MAX {
             let address = plain::mask(&now, &mut found);
@@ -174,12 +176,10 @@ fn mask(text: &str, dialect: Dialect, reading: Reading, options: MaskOptions) ->
             now = Cow::Owned(changed);
         }
     }
-    if pan::possible(now.as_bytes()) {
-        let masked = pan::mask(now.as_bytes(), options, &mut found);
-        if let Some(bytes) = masked {
-            // Only ASCII digits and whole characters became stars, so this is UTF-8 still.
-            now = Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|_| MASK.to_owned()));
-        }
+    if pan::possible(&now)
+        && let Some(masked) = pan::mask(&now, options, &mut found)
+    {
+        now = Cow::Owned(masked);
     }
     Masked {
         text: now,
@@ -190,7 +190,12 @@ fn mask(text: &str, dialect: Dialect, reading: Reading, options: MaskOptions) ->
 
 /// Whether a text surely holds nothing to mask: the fast way for clean ones.
 fn is_clean(text: &str) -> bool {
-    !prefilter::hit(text.as_bytes()) && !pan::possible(text.as_bytes())
+    !is_suspicious(text) && !pan::possible(text)
+}
+
+/// Whether a text can hold a secret, perhaps behind escapes.
+fn is_suspicious(text: &str) -> bool {
+    prefilter::hit(text.as_bytes()) || encoded::reveals(text)
 }
 
 /// Looks at every free text of an event again and masks what should not be there. Answers how many

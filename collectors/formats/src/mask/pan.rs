@@ -8,12 +8,14 @@
 //! - a run of digits without separators counts as a whole when it has up to 19 digits (an
 //!   eight-byte number has 19, and searching inside such numbers would shred identifiers); a
 //!   longer run cannot be an identifier of that kind and is searched inside;
+//! - a digit may be written as an escape (`\x34`) or in another script or width (see `encoded`);
 //! - a UUID is left alone.
 //!
 //! Data that follows the number in a magnetic stripe goes too. Not here: verification codes, which
 //! are only known by the name that stands beside them (see `rules`).
 
-use super::{Found, Kind, MaskOptions};
+use super::encoded::{FORMS, Folded};
+use super::{Found, Kind, MASK, MaskOptions};
 
 /// Digits of the shortest and longest card number.
 const DIGITS_MIN: usize = 13;
@@ -36,8 +38,26 @@ struct Digit {
     ends: bool,
 }
 
-/// Masks every card number in `text`; `None` when there is none.
-pub(super) fn mask(text: &[u8], options: MaskOptions, found: &mut Found) -> Option<Vec<u8>> {
+/// Masks every card number in `text`, also one whose digits are written as escapes or in another
+/// script; `None` when there is none.
+pub(super) fn mask(text: &str, options: MaskOptions, found: &mut Found) -> Option<String> {
+    // Only ASCII digits and whole characters become stars, so this is UTF-8 still.
+    let utf8 = |bytes| String::from_utf8(bytes).unwrap_or_else(|_| MASK.to_owned());
+    let mut now = passes(text.as_bytes(), options, found).map(utf8);
+    // The readings of escapes one after the other: each is of the text that the last one left.
+    for form in FORMS {
+        let text = now.as_deref().unwrap_or(text);
+        let Some(folded) = Folded::of(text, form) else {
+            continue;
+        };
+        if let Some(changed) = passes(&folded.bytes, options, found) {
+            now = Some(utf8(folded.unfold(text, &changed)));
+        }
+    }
+    now
+}
+
+fn passes(text: &[u8], options: MaskOptions, found: &mut Found) -> Option<Vec<u8>> {
     let mut now: Option<Vec<u8>> = None;
     // With the first six kept, those six end a group that was none before: a second look finds what
     // that uncovers. Each look is linear and masks something; four are more than any text needs.
@@ -51,7 +71,12 @@ pub(super) fn mask(text: &[u8], options: MaskOptions, found: &mut Found) -> Opti
 }
 
 /// Whether the text can hold a card number: thirteen digits close enough to each other.
-pub(super) fn possible(text: &[u8]) -> bool {
+pub(super) fn possible(text: &str) -> bool {
+    let folded = |form| Folded::of(text, form).is_some_and(|folded| dense(&folded.bytes));
+    dense(text.as_bytes()) || FORMS.into_iter().any(folded)
+}
+
+fn dense(text: &[u8]) -> bool {
     // Twelve gaps of at most three bytes: thirteen digits lie within 49 bytes, so within two
     // neighbouring blocks of 64.
     let mut before = 0_usize;

@@ -41,6 +41,7 @@ const PATTERNS: &[(&[u8], usize)] = &[
     (b"pinblock", 2),
     (b"card_ver", 4),
     (b"security_code", 7),
+    (b"uescape", 5),
 ];
 
 /// Five bits for a byte: letters without their case, the marks of the patterns, all others alike.

@@ -6,8 +6,9 @@
 //! numbers, addresses.
 
 use super::edits::{Edit, adheres, apply, quote, unquote};
+use super::encoded::{Form, decode};
 use super::names::{is_name_like, sensitive, takes_secret};
-use super::{Dialect, Found, Kind, Lexer, MASK, Reading, Token, TokenKind, prefilter};
+use super::{Dialect, Found, Kind, Lexer, MASK, Reading, Token, TokenKind, is_suspicious};
 
 /// How many levels of quoting are read; a hit deeper than that masks the whole literal.
 const LEVELS_MAX: u32 = 8;
@@ -161,7 +162,16 @@ impl<'t> Level<'t, '_> {
                     self.identified(at);
                 } else if word.eq_ignore_ascii_case("program") {
                     self.program(at);
+                } else if word.eq_ignore_ascii_case("uescape") {
+                    self.other_escape(at);
                 } else if let Some(kind) = sensitive(word) {
+                    self.named(at, kind);
+                }
+            }
+            TokenKind::Quoted if at > 0 && self.punct(at - 1, b'&') => {
+                // U&"…": a name that may be written as escapes.
+                let name = decode(token.body(self.text), Form::Unicode);
+                if let Some(kind) = sensitive(&name) {
                     self.named(at, kind);
                 }
             }
@@ -338,6 +348,14 @@ impl<'t> Level<'t, '_> {
         }
     }
 
+    /// `U&'…' UESCAPE '!'`: the literal hides whatever another mark of escapes can hide.
+    fn other_escape(&mut self, at: usize) {
+        let before = at.checked_sub(1).and_then(|n| self.token(n));
+        if let Some(token) = before.filter(|t| matches!(t.kind, TokenKind::Str { .. })) {
+            self.edit(token.body_start, token.body_end, Kind::Literal);
+        }
+    }
+
     /// `PROGRAM 'command line'`.
     fn program(&mut self, at: usize) {
         let Some(token) = self.token(at + 1) else {
@@ -408,14 +426,14 @@ impl<'t> Level<'t, '_> {
                 TokenKind::Str { .. } | TokenKind::Dollar | TokenKind::Quoted | TokenKind::Comment
             );
             let body = token.body(self.text);
-            if !nested || self.is_edited(at) || !prefilter::hit(body.as_bytes()) {
+            if !nested || self.is_edited(at) || !is_suspicious(body) {
                 continue;
             }
             if self.depth + 1 >= LEVELS_MAX {
                 self.edit(token.body_start, token.body_end, Kind::Literal);
                 continue;
             }
-            let inner = unquote(token.kind, body);
+            let inner = unquote(&token, self.text);
             let reading = match token.kind {
                 TokenKind::Str { .. } | TokenKind::Dollar => Reading::Statement,
                 _ => Reading::Prose,
@@ -436,7 +454,7 @@ impl<'t> Level<'t, '_> {
                 self.doubtful |= outcome.doubtful || (outcome.unresolved && word);
             }
             if let Some(changed) = outcome.changed {
-                let with = quote(token.kind, &changed);
+                let with = quote(&token, self.text, &changed);
                 self.replace(token.body_start, token.body_end, with);
             }
         }
