@@ -337,8 +337,9 @@ fn remark_for(
         .rposition(|byte| *byte != 0)
         .is_none_or(|at| (at as u64) < len);
     let whole_frames = last.is_some_and(|ends| ends.contains(&len));
-    // Whole frames at the end, the word that the log was stopped, or zeros grown ahead.
-    if whole_frames || (zeros_only && !stopped) {
+    // Whole frames at the end of an interrupted log, or zeros grown ahead. What was stopped has the
+    // word of the history that nothing is missing.
+    if !stopped && (whole_frames || zeros_only) {
         return Some(|said| matches!(said, NotChecked::Interrupted));
     }
     match (stopped, file.rsplit('/').next()) {

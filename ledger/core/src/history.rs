@@ -40,7 +40,19 @@ impl Keep {
     pub const PROOF: Keep = Keep(4);
     /// At a rotation of keys.
     pub const ROTATION: Keep = Keep(8);
-    const KNOWN: u32 = 15;
+    /// The last before the log was stopped, over all its entries.
+    pub const STOPPED: Keep = Keep(16);
+    const KNOWN: u32 = 31;
+
+    /// Whether all reasons of `other` are among these.
+    pub fn contains(self, other: Keep) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// These reasons and those of `other`.
+    pub fn with(self, other: Keep) -> Keep {
+        Keep(self.0 | other.0)
+    }
 }
 
 impl<'a> HistoryRecord<'a> {

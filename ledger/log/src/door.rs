@@ -57,6 +57,15 @@ pub struct Appended {
     pub size: TreeSize,
 }
 
+/// What a published checkpoint covers of a source: a sender may forget it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Acknowledged {
+    /// Entries that the checkpoint covers.
+    pub size: TreeSize,
+    /// The source as it was at that size: its epoch, its marks and what is missing below them.
+    pub state: SourceState,
+}
+
 /// Why the door did not take something. Nothing of the batch was appended, unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DoorError {
@@ -152,6 +161,14 @@ pub trait Door {
     /// An illegal name, or another platform than it was registered with.
     fn register(&mut self, spec: &SourceSpec) -> Result<SourceState, DoorError>;
 
+    /// Registers a source whose messages carry MACs, or finds a source by its name. Its key lies in
+    /// the keystore before the registration is durable. A source that was registered without a key
+    /// has none afterwards either: see [`SourceState::keyed`].
+    ///
+    /// # Errors
+    /// As [`Door::register`]; a key that cannot be kept.
+    fn register_keyed(&mut self, spec: &SourceSpec) -> Result<SourceState, DoorError>;
+
     /// The durable positions of these keys.
     ///
     /// # Errors
@@ -169,6 +186,19 @@ pub trait Door {
     /// # Errors
     /// If the log stops first, or a minute passes without a publication.
     fn wait_published(&mut self, size: TreeSize) -> Result<TreeSize, DoorError>;
+
+    /// What the published checkpoint covers of a source. With the size of the last answer as
+    /// `after` it waits, `wait` at most ([`PUBLISHED_WAIT`] is the bound), until a checkpoint covers
+    /// more of this source; without, it answers with what there is.
+    ///
+    /// # Errors
+    /// No such source; [`DoorError::Busy`] if no checkpoint covers it yet; a log that stopped.
+    fn acknowledged(
+        &mut self,
+        source: SourceId,
+        after: Option<TreeSize>,
+        wait: Duration,
+    ) -> Result<Acknowledged, DoorError>;
 
     /// The state of the log.
     ///
@@ -266,15 +296,6 @@ impl InProcessDoor {
         })
     }
 
-    /// Registers a source whose messages carry MACs. Its key is made and lies in the keystore
-    /// before the registration is durable.
-    ///
-    /// # Errors
-    /// As [`Door::register`].
-    pub fn register_keyed(&self, spec: &SourceSpec) -> Registration {
-        self.registration(spec, true)
-    }
-
     fn registration(&self, spec: &SourceSpec, keyed: bool) -> Registration {
         check_name("the name", &spec.name)?;
         check_name("the platform", &spec.platform)?;
@@ -295,6 +316,10 @@ impl Door for InProcessDoor {
         self.registration(spec, false)
     }
 
+    fn register_keyed(&mut self, spec: &SourceSpec) -> Registration {
+        self.registration(spec, true)
+    }
+
     fn positions(&mut self, keys: &[String]) -> Result<Vec<Option<Position>>, DoorError> {
         let durable = self.shared.durable();
         Ok(keys
@@ -312,6 +337,25 @@ impl Door for InProcessDoor {
             Err(reason) => Err(DoorError::Stopped { reason }),
             Ok(reached) if reached < size => Err(DoorError::Busy),
             Ok(reached) => Ok(reached),
+        }
+    }
+
+    fn acknowledged(
+        &mut self,
+        source: SourceId,
+        after: Option<TreeSize>,
+        wait: Duration,
+    ) -> Result<Acknowledged, DoorError> {
+        if !self.shared.durable().sources.contains_key(&source) {
+            return Err(DoorError::UnknownSource { source_id: source });
+        }
+        match self
+            .shared
+            .wait_source(source, after, wait.min(PUBLISHED_WAIT))
+        {
+            Err(reason) => Err(DoorError::Stopped { reason }),
+            Ok(None) => Err(DoorError::Busy),
+            Ok(Some((size, state))) => Ok(Acknowledged { size, state }),
         }
     }
 

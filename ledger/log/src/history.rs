@@ -96,7 +96,7 @@ impl History {
             .set_len(history.len)
             .map_err(failed("cut the torn tail of", path))?;
         history.last = seen.last().map(|last| last.published);
-        let hourly = seen.iter().rfind(|seen| seen.keep.0 & Keep::HOURLY.0 != 0);
+        let hourly = seen.iter().rfind(|seen| seen.keep.contains(Keep::HOURLY));
         history.last_hour = hourly.map(|seen| seen.published.0.div_euclid(HOUR));
         if !seen.last().is_some_and(|last| last.is_last_note) {
             history.put(last_note, now, Keep::FOR_A_WHILE)?;
@@ -166,14 +166,19 @@ impl History {
         Ok(())
     }
 
-    /// Keeps `note` whatever the time, unless it is the last one kept: at a clean stop.
-    pub(crate) fn add_last(&mut self, note: &[u8], published: Nanos) -> Result<(), WriteError> {
-        if !self
-            .scan(note)?
-            .last()
-            .is_some_and(|last| last.is_last_note)
-        {
-            self.put(note, published, Keep::FOR_A_WHILE)?;
+    /// Marks `note` as the last one before a stop, in its record if it has one: the word that no
+    /// frame was cut off the end of the log afterwards.
+    pub(crate) fn stop(&mut self, note: &[u8], published: Nanos) -> Result<(), WriteError> {
+        match self.scan(note)?.last().filter(|last| last.is_last_note) {
+            Some(last) if last.keep.contains(Keep::STOPPED) => return Ok(()),
+            Some(last) => {
+                // Rewritten in its place: should that be torn, the next start adds it again.
+                let (at, published) = (last.at, last.published);
+                let keep = last.keep.with(Keep::STOPPED);
+                self.len = at;
+                self.put(note, published, keep)?;
+            }
+            None => self.put(note, published, Keep::STOPPED)?,
         }
         self.file.sync_data().map_err(failed("sync", &self.path))
     }
@@ -254,6 +259,19 @@ mod tests {
         std::fs::write(&path, &whole).unwrap();
         History::open(&path, DAY, b"one", Nanos(2 * SECOND)).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_stop_is_marked_once_in_the_last_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoints");
+        let mut history = History::open(&path, DAY, b"zero", Nanos(0)).unwrap();
+        for _ in 0..2 {
+            history.stop(b"zero", Nanos(SECOND)).unwrap();
+            assert_eq!(notes(&path), [(Keep::STOPPED.0, 0)]);
+        }
+        history.stop(b"one", Nanos(2 * SECOND)).unwrap();
+        assert_eq!(notes(&path), [(Keep::STOPPED.0, 0), (Keep::STOPPED.0, 2)]);
     }
 
     #[test]

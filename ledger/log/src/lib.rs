@@ -41,7 +41,9 @@ mod writer;
 
 pub use config::{LogConfig, LogOptions};
 pub use create::{CreateError, Created, create_log};
-pub use door::{Appended, Batch, Door, DoorError, InProcessDoor, Outcome, SourceSpec, Ticket};
+pub use door::{
+    Acknowledged, Appended, Batch, Door, DoorError, InProcessDoor, Outcome, SourceSpec, Ticket,
+};
 pub use error::{CloseError, OpenError, ReadError, WriteError};
 pub use log::{Closed, Log, Recovered};
 pub use paths::{LogPaths, PathError};

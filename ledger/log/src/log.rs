@@ -28,7 +28,7 @@ use crate::paths::LogPaths;
 use crate::reader::Reader;
 use crate::recovery::{self, Recovery, clock_mark};
 use crate::sequencer::FirstWord;
-use crate::shared::{Published, Shared};
+use crate::shared::{Published, Shared, sources_at};
 use crate::status::{LogStatus, StatusParts};
 use crate::threads::{Parts, Running, start};
 
@@ -96,7 +96,11 @@ impl Log {
         let history_path = paths.file(CHECKPOINTS);
         let now = recovery.durable.ledger_time.max(reading.wall);
         let history = History::open(&history_path, options.history, &note, now)?;
+        // What the last checkpoint covers is known if it covers all; else the next one says it.
+        let (durable, size) = (&recovery.durable, signed.size);
+        let whole = durable.edge.size() == size;
         let published = Published {
+            sources: whole.then(|| sources_at(size, &durable.sources, None)),
             checkpoint: signed,
             note: Arc::new(note),
             at: Instant::now(),

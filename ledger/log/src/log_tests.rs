@@ -178,7 +178,7 @@ fn every_place_of_the_rule_becomes_its_entry() {
     let root = tempfile::tempdir().unwrap();
     create_log(&paths(root.path())).unwrap();
     let log = open(root.path());
-    let door = log.door();
+    let mut door = log.door();
     let spec = SourceSpec {
         name: "pg".to_owned(),
         platform: "postgresql".to_owned(),
@@ -195,7 +195,6 @@ fn every_place_of_the_rule_becomes_its_entry() {
         message.mac = key.hmac(MESSAGE_LABEL, &[&message.mac_input()]);
         chain.push(message);
     }
-    let mut door = door;
     let mut send = |message: &Message| {
         let appended = door.append(batch(&source, vec![message.clone()])).unwrap();
         appended.outcomes[0]

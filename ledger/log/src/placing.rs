@@ -7,8 +7,8 @@ use collectors_formats::mask::Dialect;
 use super::{
     Arrival, Conflict, ConflictReason, DoorError, Entry, Epoch, EpochOpened, EventHead, Facts,
     Flags, Forged, Gap, Hash, Heartbeat, Index, JsonText, Kind, MESSAGE_LABEL, Message, Nanos,
-    Outcome, Place, SENDER_FLAGS, Sequencer, ShortMac, SourceState, Stream, Turn, WriteError,
-    find_message, rule,
+    Opens, Outcome, Place, SENDER_FLAGS, Sequencer, ShortMac, SourceState, Stream, Turn,
+    WriteError, find_message, rule,
 };
 
 impl Sequencer {
@@ -224,7 +224,8 @@ impl Sequencer {
         self.own_entry(turn, Kind::GAP, &facts.to_json())
     }
 
-    /// A source began a new life; its first life needs no entry of its own.
+    /// A source began a new life; its first life needs no entry of its own. A heartbeat that opens
+    /// it says how far the life before was acknowledged, or that its state was lost.
     fn new_epoch(
         &mut self,
         turn: &mut Turn,
@@ -233,12 +234,13 @@ impl Sequencer {
     ) -> Result<(), WriteError> {
         if state.epoch != Epoch(0) {
             let mark = state.marks.first().copied().unwrap_or_default();
+            let opens = opens(message);
             let facts = EpochOpened {
                 source: state.id,
                 epoch: message.epoch,
                 previous: Some(state.epoch),
-                acknowledged: None,
-                state_lost: false,
+                acknowledged: opens.and_then(|opens| opens.acknowledged),
+                state_lost: opens.is_some_and(|opens| opens.state_lost),
                 held: Some(mark.sequence),
                 open_gaps: Some(state.gaps.len() as u64),
             };
@@ -247,6 +249,14 @@ impl Sequencer {
         rule::open_epoch(state, message.epoch);
         Ok(())
     }
+}
+
+/// What a heartbeat says of the life before its own.
+fn opens(message: &Message) -> Option<Opens> {
+    if message.stream != Stream::Heartbeat {
+        return None;
+    }
+    Heartbeat::parse(&message.value).ok()?.opens
 }
 
 fn entry_of(

@@ -17,7 +17,7 @@ use ledger_core::{Checkpoint, Nanos, Origin, RightEdge, TreeSize, consistency_pr
 use crate::arrays::{ArrayReader, sync_arrays};
 use crate::error::WriteError;
 use crate::history::History;
-use crate::shared::{Published, Shared};
+use crate::shared::{Published, Shared, sources_at};
 
 /// All that the publishing thread owns.
 pub(crate) struct Publisher {
@@ -58,7 +58,7 @@ impl Publisher {
                     let last = self.shared.published();
                     return self
                         .history
-                        .add_last(&last.note, self.shared.durable().ledger_time);
+                        .stop(&last.note, self.shared.durable().ledger_time);
                 }
                 continue;
             }
@@ -82,11 +82,14 @@ impl Publisher {
     }
 
     fn publish(&mut self) -> Result<(), WriteError> {
-        let (edge, covered) = {
+        let before = self.shared.published();
+        let old = before.checkpoint.size;
+        let (edge, covered, sources) = {
             let durable = self.shared.durable();
-            (durable.edge.clone(), durable.ledger_time)
+            let before = before.sources.as_deref();
+            let sources = sources_at(durable.edge.size(), &durable.sources, before);
+            (durable.edge.clone(), durable.ledger_time, sources)
         };
-        let old = self.shared.published().checkpoint.size;
         let note = sign_edge(
             &mut *self.signer,
             &self.arrays,
@@ -100,6 +103,7 @@ impl Publisher {
             checkpoint: note.0,
             note: Arc::new(note.1),
             at: Instant::now(),
+            sources: Some(sources),
         });
         Ok(())
     }

@@ -16,7 +16,7 @@ use ledger_core::message::{MESSAGE_LABEL, Message};
 use ledger_core::state::{Gap, ShortMac, SourceState, Stream};
 use ledger_core::{Entry, Epoch, Flags, Hash, Index, Kind, Nanos, Sequence, SourceId};
 use ledger_event::facts::{
-    ClockReason, ClockStep, Conflict, ConflictReason, EpochOpened, Facts, Forged, Heartbeat,
+    ClockReason, ClockStep, Conflict, ConflictReason, EpochOpened, Facts, Forged, Heartbeat, Opens,
     SourceRegistered, Tick,
 };
 use ledger_event::{EventHead, JsonText};

@@ -50,6 +50,36 @@ pub(crate) struct Published {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) note: Arc<Vec<u8>>,
     pub(crate) at: Instant,
+    /// The sources as the checkpoint covers them; `None` until this process knows.
+    pub(crate) sources: Option<Arc<PublishedSources>>,
+}
+
+/// Every source, as of a checkpoint.
+pub(crate) type PublishedSources = BTreeMap<SourceId, PublishedSource>;
+
+/// A source as of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PublishedSource {
+    /// Size of the first checkpoint that covers it as it is.
+    pub(crate) since: TreeSize,
+    pub(crate) state: SourceState,
+}
+
+/// The sources at a checkpoint of `size` entries, after those of the checkpoint before it.
+pub(crate) fn sources_at(
+    size: TreeSize,
+    states: &BTreeMap<SourceId, SourceState>,
+    before: Option<&PublishedSources>,
+) -> Arc<PublishedSources> {
+    let at = |(id, state): (&SourceId, &SourceState)| {
+        let same = before
+            .and_then(|before| before.get(id))
+            .filter(|known| known.state == *state);
+        let since = same.map_or(size, |known| known.since);
+        let state = state.clone();
+        (*id, PublishedSource { since, state })
+    };
+    Arc::new(states.iter().map(at).collect())
 }
 
 /// Everything the threads share.
@@ -137,6 +167,34 @@ impl Shared {
         match self.stopped() {
             Some(reason) if reached < size => Err(reason),
             _ => Ok(reached),
+        }
+    }
+
+    /// Waits until a checkpoint covers a state of `source` that began after the checkpoint of size
+    /// `after` (any state, if `None`). Gives what the last checkpoint covers when that is so or
+    /// `wait` is over: `None` if it does not cover the source at all. `Err` is why the log stopped.
+    pub(crate) fn wait_source(
+        &self,
+        source: SourceId,
+        after: Option<TreeSize>,
+        wait: Duration,
+    ) -> Result<Option<(TreeSize, SourceState)>, String> {
+        let found = |now: &Published| {
+            let sources = now.sources.as_ref()?;
+            sources.get(&source).cloned()
+        };
+        let news = |now: &Published| {
+            found(now).is_some_and(|found| after.is_none_or(|after| found.since > after))
+        };
+        let waiting = |now: &mut Published| !news(now) && self.stopped().is_none();
+        let guard = lock(&self.published);
+        let result = self
+            .published_moved
+            .wait_timeout_while(guard, wait, waiting);
+        let now = result.unwrap_or_else(PoisonError::into_inner).0;
+        match self.stopped() {
+            Some(reason) if !news(&now) => Err(reason),
+            _ => Ok(found(&now).map(|found| (now.checkpoint.size, found.state))),
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 
 use keys_public::TrustFile;
+use ledger_core::TreeSize;
 use ledger_core::layout::LAST_NOTE;
 
 use crate::arrays::{Arrays, End};
@@ -109,10 +110,10 @@ fn walk(
             durable,
             finished,
         };
-        walk.arrays.finish(&end, &mut walk.not_checked)?;
         if !walk.finished && tail == Tail::AtRest {
-            walk.not_checked.push(NotChecked::Interrupted);
+            check_unfinished(&mut walk, size, shared);
         }
+        walk.arrays.finish(&end, &mut walk.not_checked)?;
         let stopped = finished && walk.marks.last_size() == Some(size);
         check_history_end(&walk.marks, stopped, shared, &mut walk.not_checked);
     }
@@ -154,6 +155,23 @@ fn compare_times(since: Option<&Signed>, last: Option<&Signed>, file: &str, shar
             found: i128::from(last.pq_timestamp),
         };
         shared.misdeeds.add(file, None, what);
+    }
+}
+
+/// A log that was stopped ends with a finish frame, whatever a segment that was only begun says.
+fn check_unfinished(walk: &mut Walk<'_, '_>, size: TreeSize, shared: &Shared<'_>) {
+    let stopped_at = walk
+        .marks
+        .history
+        .as_ref()
+        .and_then(|history| history.stopped_at);
+    let (first, name) = &walk.last;
+    if stopped_at == Some(size) && first.0 < size.0 {
+        shared
+            .misdeeds
+            .add(name, None, MisdeedKind::FinishMissing { size });
+    } else {
+        walk.not_checked.push(NotChecked::Interrupted);
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::PoisonError;
 
 use keys_public::{CheckpointRefusal, Note};
 use ledger_core::bytes::FormatError;
-use ledger_core::history::{HISTORY_MAGIC, HistoryRecord, NOTE_MAX, records};
+use ledger_core::history::{HISTORY_MAGIC, HistoryRecord, Keep, NOTE_MAX, records};
 use ledger_core::layout::CHECKPOINTS;
 use ledger_core::{Checkpoint, Hash, Nanos, TreeSize};
 
@@ -37,6 +37,8 @@ pub(crate) struct History {
     before: (TreeSize, Nanos),
     /// The newest record's size.
     pub(crate) newest: Option<TreeSize>,
+    /// The newest record's size, if it says that the log was stopped there.
+    pub(crate) stopped_at: Option<TreeSize>,
     notes: u64,
 }
 
@@ -63,6 +65,7 @@ impl History {
             next: None,
             before: (TreeSize(0), Nanos(i64::MIN)),
             newest: None,
+            stopped_at: None,
             notes: 0,
         };
         let len = HISTORY_MAGIC.len().min(history.length());
@@ -151,7 +154,7 @@ impl History {
         while self.next.is_none() && self.at < self.file.len {
             let at = self.at;
             match self.read()? {
-                Ok((published, bytes)) => self.take(at, published, &bytes, desk)?,
+                Ok((keep, published, bytes)) => self.take(at, (keep, published), &bytes, desk)?,
                 // A writer may be in the middle of a record.
                 Err(FormatError::Short { .. }) if self.tail == Tail::BeingWritten => {
                     self.at = self.file.len;
@@ -163,7 +166,7 @@ impl History {
     }
 
     /// The next record's time and note, copied out of the window.
-    fn read(&mut self) -> Result<Result<(Nanos, Vec<u8>), FormatError>, VerifyError> {
+    fn read(&mut self) -> Result<Result<(Keep, Nanos, Vec<u8>), FormatError>, VerifyError> {
         let rest = usize::try_from(self.file.len - self.at).unwrap_or(usize::MAX);
         let head = self.window.bytes(&self.file, self.at, rest.min(4))?;
         let stated = head.and_then(|head| head.first_chunk().copied());
@@ -173,14 +176,14 @@ impl History {
         let read = HistoryRecord::decode(bytes.unwrap_or_default());
         Ok(read.map(|(record, len)| {
             self.at = self.at.saturating_add(len as u64);
-            (record.published, record.note.to_vec())
+            (record.keep, record.published, record.note.to_vec())
         }))
     }
 
     fn take(
         &mut self,
         at: u64,
-        published: Nanos,
+        (keep, published): (Keep, Nanos),
         bytes: &[u8],
         desk: &mut Desk<'_>,
     ) -> Result<(), VerifyError> {
@@ -209,6 +212,7 @@ impl History {
                 found: i128::from(published.0),
             });
         }
+        self.stopped_at = keep.contains(Keep::STOPPED).then_some(checkpoint.size);
         let size = checkpoint.size;
         let kept = Kept {
             at,

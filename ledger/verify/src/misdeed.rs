@@ -97,6 +97,12 @@ pub enum MisdeedKind {
     /// A segment with another one after it that does not end with a finish frame.
     #[error("the segment was not finished, though another follows it: frames are missing")]
     SegmentUnfinished,
+    /// The history says that the log was stopped here, but the segment has no end.
+    #[error("the log was stopped at size {size}, but the frame that ends its segment is missing")]
+    FinishMissing {
+        /// Where it was stopped.
+        size: TreeSize,
+    },
     /// A frame that is damaged, with good ones after it or another segment.
     #[error("corruption, not a torn tail: {error}")]
     FrameDamaged {

@@ -46,6 +46,8 @@ pub(crate) struct Walk<'a, 'd> {
     pub(crate) durable: TreeSize,
     /// The value in the last segment's header.
     pub(crate) durable_before: TreeSize,
+    /// The last segment: its first entry and the name of its entries file.
+    pub(crate) last: (Index, String),
     /// The last segment ends with a finish frame.
     pub(crate) finished: bool,
     /// The walk ended before the log did.
@@ -77,6 +79,7 @@ impl<'a, 'd> Walk<'a, 'd> {
             window: Window::default(),
             durable: TreeSize(0),
             durable_before: TreeSize(0),
+            last: (Index(0), String::new()),
             finished: false,
             cut: false,
             bytes_before: 0,
@@ -131,6 +134,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         self.finished = false;
         let (entries, payloads) = segment_names(first);
         let name = self.folder.relative(&entries);
+        self.last = (first, name.clone());
         let expected = self.edge.size();
         if first.0 != expected.0 {
             let found = first;

@@ -212,8 +212,12 @@ fn cut_and_grown_files_are_named() {
     let missing = |what: &MisdeedKind| matches!(what, MisdeedKind::HashMissing { .. });
     spoiled(&log, &|f| cut(array, 32, f), array, &missing);
     spoiled(&log, &|f| cut(array, 1, f), array, &missing);
-    // A finish frame that is cut away whole leaves no torn tail. Of the last segment it leaves an
-    // interrupted log, which lacks nothing that was in it, and is said.
+    // A finish frame that is cut away whole leaves no torn tail, but the history says that the log
+    // was stopped. Without that word it is an interrupted log, which lacks nothing that was in it.
+    let mut stopped = TestLog::sample();
+    stopped.stop();
+    let missing = |what: &MisdeedKind| matches!(what, MisdeedKind::FinishMissing { .. });
+    spoiled(&stopped, &|f| cut(&entries, 72, f), &entries, &missing);
     let saved = log.save();
     cut(&entries, 72, &saved.folder());
     let report = accepted(&saved);

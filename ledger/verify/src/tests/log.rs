@@ -475,6 +475,18 @@ impl TestLog {
         self.last_note = note.encode();
     }
 
+    /// Marks the last record of the history as the one at which the log was stopped.
+    pub(super) fn stop(&mut self) {
+        let last = self.history.len() - self.last_note.len() - 20;
+        self.history.truncate(last);
+        HistoryRecord {
+            keep: Keep::STOPPED,
+            published: Nanos(self.time),
+            note: &self.last_note,
+        }
+        .encode(&mut self.history);
+    }
+
     /// Appends a record to the history.
     pub(super) fn keep(&mut self, note: &[u8], published: i64) {
         HistoryRecord {
