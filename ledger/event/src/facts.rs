@@ -160,6 +160,28 @@ facts! {
     }
 }
 
+/// What the first heartbeat of an epoch says about the life before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opens {
+    /// The epoch before it, absent for the first or when the state was lost.
+    #[serde(
+        default,
+        with = "wire::epoch_opt",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub previous: Option<Epoch>,
+    /// Last number of that epoch that was acknowledged; absent when the state was lost.
+    #[serde(
+        default,
+        with = "wire::sequence_opt",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub acknowledged: Option<Sequence>,
+    /// The journal was lost: what is read again is flagged `reread`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub state_lost: bool,
+}
+
 facts! {
     /// A source says that it lives, and how far it is.
     HEARTBEAT Heartbeat {
@@ -181,6 +203,9 @@ facts! {
         /// Records it dropped because they could not wait.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dropped: Option<u64>,
+        /// In the first heartbeat of an epoch: what it knows of the life before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opens: Option<Opens>,
         /// Its clock.
         #[serde(with = "wire::nanos")]
         at: Nanos,
@@ -442,9 +467,32 @@ mod tests {
                 acknowledged: Sequence(5),
                 backlog_bytes: None,
                 dropped: Some(0),
+                opens: None,
                 at: Nanos(-1),
             },
             r#"{"source":1,"epoch":2,"bound":7,"acknowledged":5,"dropped":0,"at":-1}"#,
+        );
+        let opens = |previous, acknowledged, state_lost| Heartbeat {
+            source: SourceId(1),
+            epoch: Epoch(2),
+            bound: Sequence(0),
+            acknowledged: Sequence(0),
+            backlog_bytes: None,
+            dropped: None,
+            opens: Some(Opens {
+                previous,
+                acknowledged,
+                state_lost,
+            }),
+            at: Nanos(3),
+        };
+        check(
+            &opens(Some(Epoch(1)), Some(Sequence(9)), false),
+            r#"{"source":1,"epoch":2,"bound":0,"acknowledged":0,"opens":{"previous":1,"acknowledged":9},"at":3}"#,
+        );
+        check(
+            &opens(None, None, true),
+            r#"{"source":1,"epoch":2,"bound":0,"acknowledged":0,"opens":{"state_lost":true},"at":3}"#,
         );
         check(
             &Gap {
