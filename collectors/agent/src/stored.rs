@@ -1,0 +1,352 @@
+//! The bytes of the journal: the header of a segment and its frames (docs/formats/journal.md).
+//!
+//! A frame is one batch as it was bound, so a batch is there as a whole or not at all. Not here:
+//! files ([`crate::journal`]), or what a position's value means (its owner decides).
+
+use ledger_core::bytes::{Fields, FormatError, length_u32};
+use ledger_core::message::{Message, MessageMac, VALUE_MAX};
+use ledger_core::state::{Position, Stream};
+use ledger_core::{Epoch, Flags, Sequence, SourceId};
+
+/// What every segment begins with.
+pub const SEGMENT_MARK: &[u8; 16] = b"custody journal1";
+/// What every frame begins with.
+pub const FRAME_MARK: &[u8; 4] = b"CJF1";
+/// Mark, length and checksum of a frame, in bytes.
+pub const FRAME_HEAD: usize = 12;
+/// Longest body of a frame, in bytes.
+pub const FRAME_BYTES_MAX: usize = 16 << 20;
+/// Most positions that a header or frame holds.
+pub const POSITIONS_MAX: usize = 4096;
+/// Most messages of a frame.
+pub const FRAME_MESSAGES_MAX: usize = 16_384;
+
+/// How far a stream has been bound: the last number, and the MAC of its message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Last {
+    /// 0 before the first.
+    pub sequence: Sequence,
+    /// Zero before the first.
+    pub mac: MessageMac,
+}
+
+/// What stands before the first frame of a segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SegmentHeader {
+    /// Whose journal it is.
+    pub source: SourceId,
+    /// The life of the journal that every message of the segment belongs to.
+    pub epoch: Epoch,
+    /// How the three streams stand before the segment, in the order of their numbers.
+    pub last: [Last; 3],
+    /// Where reading stands before the segment.
+    pub positions: Vec<Position>,
+}
+
+/// One batch.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Frame {
+    /// Positions that changed; one with an empty value is given up.
+    pub positions: Vec<Position>,
+    /// In the order of their binding; their epoch is the segment's.
+    pub messages: Vec<Message>,
+}
+
+impl SegmentHeader {
+    /// The stored bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.extend_from_slice(&self.source.0.to_be_bytes());
+        body.extend_from_slice(&self.epoch.0.to_be_bytes());
+        for last in &self.last {
+            body.extend_from_slice(&last.sequence.0.to_be_bytes());
+            body.extend_from_slice(&last.mac);
+        }
+        put_positions(&self.positions, &mut body);
+        let mut out = SEGMENT_MARK.to_vec();
+        put_checked(&body, &mut out);
+        out
+    }
+
+    /// Reads a header; says how many bytes it takes.
+    ///
+    /// # Errors
+    /// Bytes that end early, another mark, a wrong checksum, an illegal field.
+    pub fn decode(bytes: &[u8]) -> Result<(SegmentHeader, usize), FormatError> {
+        let what = "the header of a journal segment";
+        let mut fields = Fields::new(what, bytes);
+        if fields.take(SEGMENT_MARK.len())? != SEGMENT_MARK {
+            return Err(FormatError::Magic { what });
+        }
+        let body = checked_body(what, &mut fields)?;
+        let len = fields.at();
+        let mut fields = Fields::new(what, body);
+        let source = SourceId(fields.u32()?);
+        let epoch = Epoch(fields.u32()?);
+        let mut last = [Last::default(); 3];
+        for stream in &mut last {
+            stream.sequence = Sequence(fields.u64()?);
+            stream.mac = fields.array()?;
+        }
+        let positions = positions(&mut fields)?;
+        fields.finish()?;
+        let header = SegmentHeader {
+            source,
+            epoch,
+            last,
+            positions,
+        };
+        Ok((header, len))
+    }
+}
+
+impl Frame {
+    /// Appends the stored bytes of a batch.
+    pub fn encode(positions: &[Position], messages: &[Message], out: &mut Vec<u8>) {
+        let mut body = Vec::new();
+        put_positions(positions, &mut body);
+        body.extend_from_slice(&length_u32(messages.len()).to_be_bytes());
+        for message in messages {
+            body.push(message.stream.number());
+            body.extend_from_slice(&message.flags.0.to_be_bytes());
+            body.extend_from_slice(&message.sequence.0.to_be_bytes());
+            body.extend_from_slice(&message.prev);
+            body.extend_from_slice(&message.mac);
+            body.extend_from_slice(&length_u32(message.value.len()).to_be_bytes());
+            body.extend_from_slice(&message.value);
+        }
+        out.extend_from_slice(FRAME_MARK);
+        put_checked(&body, out);
+    }
+
+    /// Reads the frame that `bytes` begin with; says how many bytes it takes.
+    ///
+    /// # Errors
+    /// Bytes that end early, another mark, a wrong checksum, an illegal field.
+    pub fn decode(epoch: Epoch, bytes: &[u8]) -> Result<(Frame, usize), FormatError> {
+        let what = "a frame of the journal";
+        let mut fields = Fields::new(what, bytes);
+        if fields.take(FRAME_MARK.len())? != FRAME_MARK {
+            return Err(FormatError::Magic { what });
+        }
+        let body = checked_body(what, &mut fields)?;
+        let len = fields.at();
+        let mut fields = Fields::new(what, body);
+        let positions = positions(&mut fields)?;
+        let count = fields.len32()?;
+        if count > FRAME_MESSAGES_MAX {
+            return Err(fields.illegal("count of messages", count as u64));
+        }
+        let mut messages = Vec::new();
+        for _ in 0..count {
+            messages.push(message(epoch, &mut fields)?);
+        }
+        fields.finish()?;
+        Ok((
+            Frame {
+                positions,
+                messages,
+            },
+            len,
+        ))
+    }
+
+    /// How many bytes the frame that begins with `head` takes, if that is plausible.
+    pub fn stated_len(head: &[u8]) -> Option<usize> {
+        let mut fields = Fields::new("a frame of the journal", head);
+        if fields.take(FRAME_MARK.len()).ok()? != FRAME_MARK {
+            return None;
+        }
+        let len = fields.len32().ok()?;
+        (len <= FRAME_BYTES_MAX).then_some(len + FRAME_HEAD)
+    }
+}
+
+fn message(epoch: Epoch, fields: &mut Fields<'_>) -> Result<Message, FormatError> {
+    let number = fields.u8()?;
+    let stream =
+        Stream::from_number(number).ok_or_else(|| fields.illegal("stream", u64::from(number)))?;
+    let flags = Flags(fields.u16()?);
+    let sequence = Sequence(fields.u64()?);
+    let (prev, mac) = (fields.array()?, fields.array()?);
+    let len = fields.len32()?;
+    if len > VALUE_MAX {
+        return Err(fields.illegal("length of a value", len as u64));
+    }
+    let value = fields.take(len)?.to_vec();
+    Ok(Message {
+        stream,
+        epoch,
+        sequence,
+        prev,
+        mac,
+        flags,
+        value,
+    })
+}
+
+fn put_positions(positions: &[Position], out: &mut Vec<u8>) {
+    out.extend_from_slice(&length_u32(positions.len()).to_be_bytes());
+    positions.iter().for_each(|position| position.encode(out));
+}
+
+fn positions(fields: &mut Fields<'_>) -> Result<Vec<Position>, FormatError> {
+    let count = fields.len32()?;
+    if count > POSITIONS_MAX {
+        return Err(fields.illegal("count of positions", count as u64));
+    }
+    (0..count).map(|_| Position::decode(fields)).collect()
+}
+
+/// Length, CRC32C over length and body, body.
+fn put_checked(body: &[u8], out: &mut Vec<u8>) {
+    let len = length_u32(body.len()).to_be_bytes();
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&len), body);
+    out.extend_from_slice(&len);
+    out.extend_from_slice(&crc.to_be_bytes());
+    out.extend_from_slice(body);
+}
+
+fn checked_body<'a>(what: &'static str, fields: &mut Fields<'a>) -> Result<&'a [u8], FormatError> {
+    let len = fields.len32()?;
+    if len > FRAME_BYTES_MAX {
+        return Err(fields.illegal("length", len as u64));
+    }
+    let crc = fields.u32()?;
+    let body = fields.take(len)?;
+    let stated = crc32c::crc32c(&length_u32(len).to_be_bytes());
+    if crc32c::crc32c_append(stated, body) == crc {
+        Ok(body)
+    } else {
+        Err(FormatError::Checksum { what })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{Strategy, any, prop};
+
+    /// The bytes of a fenced block ```` ```hex NAME ```` of the page.
+    fn example(name: &str) -> Vec<u8> {
+        let page = include_str!("../../../docs/formats/journal.md");
+        let fence = format!("```hex {name}");
+        let mut lines = page.lines().skip_while(|line| *line != fence);
+        assert!(lines.next().is_some(), "no block {name}");
+        let digits: String = lines
+            .take_while(|line| *line != "```")
+            .map(|line| line.split('#').next().unwrap().replace(' ', ""))
+            .collect();
+        (0..digits.len() / 2)
+            .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap())
+            .collect()
+    }
+
+    fn position() -> Position {
+        Position {
+            key: "file:1".to_owned(),
+            value: b"{}".to_vec(),
+        }
+    }
+
+    fn sample() -> Frame {
+        Frame {
+            positions: vec![position()],
+            messages: vec![Message {
+                stream: Stream::Record,
+                epoch: Epoch(0x6afd_86c0),
+                sequence: Sequence(1),
+                prev: [0; 32],
+                mac: [0x22; 32],
+                flags: Flags::REREAD,
+                value: b"{}".to_vec(),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_page_are_what_is_written() {
+        let header = SegmentHeader {
+            source: SourceId(3),
+            epoch: Epoch(0x6afd_86c0),
+            last: [Last::default(); 3],
+            positions: vec![position()],
+        };
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let stored = example("segment");
+        assert_eq!(hex(&stored), hex(&header.encode()));
+        let decoded = SegmentHeader::decode(&stored).unwrap();
+        assert_eq!(decoded, (header, stored.len()));
+        let mut bytes = Vec::new();
+        let frame = sample();
+        Frame::encode(&frame.positions, &frame.messages, &mut bytes);
+        let stored = example("frame");
+        assert_eq!(hex(&stored), hex(&bytes));
+        let decoded = Frame::decode(Epoch(0x6afd_86c0), &stored).unwrap();
+        assert_eq!(decoded, (frame, stored.len()));
+        assert_eq!(Frame::stated_len(&stored[..FRAME_HEAD]), Some(stored.len()));
+    }
+
+    #[test]
+    fn a_changed_or_missing_byte_is_noticed() {
+        let mut bytes = Vec::new();
+        let frame = sample();
+        Frame::encode(&frame.positions, &frame.messages, &mut bytes);
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(Frame::decode(Epoch(1), &changed).is_err(), "byte {at}");
+            assert!(
+                Frame::decode(Epoch(1), &bytes[..at]).is_err(),
+                "cut at {at}"
+            );
+        }
+        assert!(Frame::decode(Epoch(1), &bytes).is_ok());
+    }
+
+    fn any_message() -> impl Strategy<Value = Message> {
+        let value = prop::collection::vec(any::<u8>(), 0..40);
+        (
+            0u8..3,
+            any::<u64>(),
+            any::<[u8; 32]>(),
+            any::<[u8; 32]>(),
+            value,
+        )
+            .prop_map(|(stream, sequence, prev, mac, value)| Message {
+                stream: Stream::from_number(stream).unwrap(),
+                epoch: Epoch(7),
+                sequence: Sequence(sequence),
+                prev,
+                mac,
+                flags: Flags::NONE,
+                value,
+            })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            messages in prop::collection::vec(any_message(), 0..5),
+            rest in prop::collection::vec(any::<u8>(), 0..9),
+        ) {
+            let mut bytes = Vec::new();
+            Frame::encode(&[position()], &messages, &mut bytes);
+            let len = bytes.len();
+            bytes.extend(rest);
+            let (frame, taken) = Frame::decode(Epoch(7), &bytes).unwrap();
+            proptest::prop_assert_eq!(frame.messages, messages);
+            proptest::prop_assert_eq!(taken, len);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut marked = FRAME_MARK.to_vec();
+            marked.extend(&bytes);
+            let _ = Frame::decode(Epoch(7), &marked);
+            let mut marked = SEGMENT_MARK.to_vec();
+            marked.extend(&bytes);
+            let _ = SegmentHeader::decode(&marked);
+        }
+    }
+}
