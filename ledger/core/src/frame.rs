@@ -182,6 +182,11 @@ impl FrameBody {
         header.entry_count = length_u32(self.entries.len() / Entry::LEN);
         header.block_count = length_u32(self.blocks.len());
         header.body_len = length_u32(body.len());
+        // INVARIANT: the sequencer ends a frame before it is full; what is written can be read.
+        assert!(
+            self.entries.len() / Entry::LEN <= FRAME_ENTRIES_MAX && body.len() <= FRAME_BODY_MAX,
+            "a frame exceeds its bounds"
+        );
         header.body_crc = crc32c::crc32c(&body);
         let mut out = header.encode();
         out.append(&mut body);

@@ -15,7 +15,7 @@ const MAGIC: &[u8; 8] = b"CUSTSEG1";
 const WHAT: &str = "segment header";
 /// Mark, length.
 const PREFIX: usize = 12;
-/// No header is longer: 1 million sources would be.
+/// No header is longer.
 pub const SEGMENT_HEADER_MAX: usize = 64 << 20;
 /// A segment is finished when it holds this many entries.
 pub const SEGMENT_ENTRIES_MAX: u64 = 1 << 22;
@@ -57,6 +57,11 @@ impl SegmentHeader {
             out.extend_from_slice(&peak.0);
         }
         encode_tables(&self.sources, &self.positions, &mut out);
+        // INVARIANT: the door bounds sources and positions; what is written can be read.
+        assert!(
+            out.len() + 4 <= SEGMENT_HEADER_MAX,
+            "a segment header exceeds its bound"
+        );
         let length = length_u32(out.len() + 4);
         if let Some(field) = out.get_mut(MAGIC.len()..PREFIX) {
             field.copy_from_slice(&length.to_be_bytes());

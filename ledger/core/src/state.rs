@@ -97,6 +97,10 @@ pub struct Gap {
 
 /// At most this many gaps of a source are open at once; then the source stops.
 pub const GAPS_MAX: usize = 64;
+/// At most this many sources are registered in a log: their states fit into a segment header.
+pub const SOURCES_MAX: usize = 8192;
+/// At most this many positions are kept in a log.
+pub const POSITIONS_MAX: usize = 4096;
 /// Longest name of a source, in bytes.
 pub const SOURCE_NAME_MAX: usize = 64;
 
@@ -122,8 +126,10 @@ pub struct SourceState {
 const KEYED: u32 = 1;
 
 impl SourceState {
-    /// Appends the encoded state.
+    /// Appends the encoded state behind its length in two bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; 2]);
         out.extend_from_slice(&self.id.0.to_be_bytes());
         out.extend_from_slice(&(if self.keyed { KEYED } else { 0 }).to_be_bytes());
         put_text8(out, &self.name);
@@ -133,6 +139,8 @@ impl SourceState {
             out.extend_from_slice(&mark.sequence.0.to_be_bytes());
             out.extend_from_slice(&mark.mac.0);
         }
+        // INVARIANT: the door opens no more gaps than the table holds.
+        assert!(self.gaps.len() <= GAPS_MAX, "too many open gaps");
         out.extend_from_slice(&length_u32(self.gaps.len()).to_be_bytes());
         for gap in &self.gaps {
             out.push(gap.stream.number());
@@ -141,14 +149,23 @@ impl SourceState {
             out.extend_from_slice(&gap.before.0);
             out.extend_from_slice(&gap.last.0);
         }
+        let length = u16::try_from(out.len() - start - 2);
+        // INVARIANT: two names and 64 gaps stay far below 64 KiB.
+        assert!(length.is_ok(), "a source state exceeds 64 KiB");
+        if let (Some(field), Ok(length)) = (out.get_mut(start..start + 2), length) {
+            field.copy_from_slice(&length.to_be_bytes());
+        }
     }
 
-    /// Reads one state.
+    /// Reads one state. Bytes behind the fields of this version, within the stated length, belong
+    /// to a later one and are passed over.
     ///
     /// # Errors
     /// Bytes that end early, flags never written, text that is not UTF-8, more than [`GAPS_MAX`]
     /// gaps, an unknown stream.
     pub fn decode(fields: &mut Fields<'_>) -> Result<SourceState, FormatError> {
+        let length = usize::from(fields.u16()?);
+        let mut fields = Fields::new("source state", fields.take(length)?);
         let id = SourceId(fields.u32()?);
         let flags = fields.u32()?;
         if flags & !KEYED != 0 {
@@ -167,7 +184,7 @@ impl SourceState {
             return Err(fields.illegal("gap count", count as u64));
         }
         let gaps = (0..count)
-            .map(|_| decode_gap(fields))
+            .map(|_| decode_gap(&mut fields))
             .collect::<Result<_, _>>()?;
         Ok(SourceState {
             id,
