@@ -47,7 +47,8 @@ impl Scanner {
         loop {
             let rest = bytes.get(at..).unwrap_or(&[]);
             let step = match self.state {
-                State::Plain => memchr::memchr3(b',', b'\n', b'"', rest),
+                // Such fields are short: a search with a start-up cost would be slower.
+                State::Plain => rest.iter().position(|b| matches!(*b, b',' | b'\n' | b'"')),
                 State::Quoted => memchr::memchr(b'"', rest),
                 State::FieldStart | State::Quote | State::Return => (!rest.is_empty()).then_some(0),
             };
@@ -75,22 +76,23 @@ impl Scanner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Field<'i> {
     /// Its value, quotes undone.
-    pub(crate) value: Cow<'i, [u8]>,
+    pub(crate) text: Cow<'i, str>,
     /// Whether it stood in quotes.
     pub(crate) quoted: bool,
 }
 
 /// Splits a record without its line end. A last field that is not closed counts only when the
 /// record was `cut`. `None` when the record is malformed or has too many fields.
-pub(crate) fn split(record: &[u8], cut: bool) -> Option<Vec<Field<'_>>> {
+pub(crate) fn split(record: &str, cut: bool) -> Option<Vec<Field<'_>>> {
     let mut fields = Vec::with_capacity(27);
     let mut rest = Some(record);
     while let Some(now) = rest {
         if fields.len() >= FIELDS_MAX {
             return None;
         }
-        let (field, after) = match now.split_first() {
-            Some((b'"', inside)) => quoted(inside, cut)?,
+        // Single bytes are compared as such: `strip_prefix` would call a comparison of memory.
+        let (field, after) = match now.as_bytes().first() {
+            Some(b'"') => quoted(now.get(1..)?, cut)?,
             _ => plain(now)?,
         };
         fields.push(field);
@@ -99,70 +101,67 @@ pub(crate) fn split(record: &[u8], cut: bool) -> Option<Vec<Field<'_>>> {
     Some(fields)
 }
 
-type Split<'i> = (Field<'i>, Option<&'i [u8]>);
+type Split<'i> = (Field<'i>, Option<&'i str>);
 
-fn plain(now: &[u8]) -> Option<Split<'_>> {
-    let (value, after) = match memchr::memchr(b',', now) {
-        Some(at) => (now.get(..at)?, Some(now.get(at + 1..)?)),
+fn plain(now: &str) -> Option<Split<'_>> {
+    // Such fields are short: a search with a start-up cost would be slower.
+    let end = now.bytes().position(|b| b == b',' || b == b'"');
+    let (value, after) = match end {
+        Some(at) if now.as_bytes().get(at) == Some(&b',') => {
+            (now.get(..at)?, Some(now.get(at + 1..)?))
+        }
+        Some(_) => return None,
         None => (now, None),
     };
-    if memchr::memchr(b'"', value).is_some() {
-        return None;
-    }
     Some((
         Field {
-            value: Cow::Borrowed(value),
+            text: Cow::Borrowed(value),
             quoted: false,
         },
         after,
     ))
 }
 
-fn quoted(inside: &[u8], cut: bool) -> Option<Split<'_>> {
+fn quoted(inside: &str, cut: bool) -> Option<Split<'_>> {
+    let bytes = inside.as_bytes();
     let mut at = 0;
     let mut doubled = false;
     let end = loop {
-        let Some(step) = memchr::memchr(b'"', inside.get(at..)?) else {
+        let Some(step) = memchr::memchr(b'"', bytes.get(at..)?) else {
             if cut {
                 break inside.len();
             }
             return None;
         };
         at += step;
-        if inside.get(at + 1) != Some(&b'"') {
+        if bytes.get(at + 1) != Some(&b'"') {
             break at;
         }
         doubled = true;
         at += 2;
     };
     let body = inside.get(..end)?;
-    let value = if doubled {
+    let text = if doubled {
         Cow::Owned(undouble(body))
     } else {
         Cow::Borrowed(body)
     };
-    let after = match inside.get(end + 1) {
+    let after = match bytes.get(end + 1) {
         Some(b',') => Some(inside.get(end + 2..)?),
         None => None,
         Some(_) => return None,
     };
-    Some((
-        Field {
-            value,
-            quoted: true,
-        },
-        after,
-    ))
+    Some((Field { text, quoted: true }, after))
 }
 
-fn undouble(body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len());
+fn undouble(body: &str) -> String {
+    let mut out = String::with_capacity(body.len());
     let mut rest = body;
-    while let Some(at) = memchr::memchr(b'"', rest) {
-        out.extend_from_slice(rest.get(..=at).unwrap_or(&[]));
-        rest = rest.get(at + 2..).unwrap_or(&[]);
+    while let Some(at) = memchr::memchr(b'"', rest.as_bytes()) {
+        out.push_str(rest.get(..=at).unwrap_or(""));
+        rest = rest.get(at + 2..).unwrap_or("");
     }
-    out.extend_from_slice(rest);
+    out.push_str(rest);
     out
 }
 
@@ -206,9 +205,9 @@ mod tests {
         assert_eq!(last, scan, "{input:?} byte by byte");
         let Scan::Ended(end) = scan else { return };
         let line = input[..end].strip_suffix('\r').unwrap_or(&input[..end]);
-        let got = split(line.as_bytes(), false);
+        let got = split(line, false);
         let got: Option<Vec<String>> = got.map(|fields| {
-            let text = |f: &Field<'_>| String::from_utf8(f.value.to_vec()).unwrap();
+            let text = |f: &Field<'_>| f.text.to_string();
             let mut again = String::new();
             let texts: Vec<_> = fields.iter().map(|f| (text(f), f.quoted)).collect();
             join(texts.iter().map(|(t, q)| (t.as_str(), *q)), &mut again);
@@ -236,8 +235,8 @@ mod tests {
         check("a,b\"c\n", Scan::Malformed(3), None);
         check("a,\"b\n", Scan::Open, None);
         check("a,\"\"\"\"\n", Scan::Ended(6), Some(&["a", "\""]));
-        assert!(split(&[b','; FIELDS_MAX], false).is_none());
-        assert_eq!(split(b"a,\"b", true).unwrap().len(), 2);
-        assert!(split(b"a,\"b", false).is_none());
+        assert!(split(&",".repeat(FIELDS_MAX), false).is_none());
+        assert_eq!(split("a,\"b", true).unwrap().len(), 2);
+        assert!(split("a,\"b", false).is_none());
     }
 }

@@ -64,31 +64,47 @@ pub(crate) fn without_open_number(text: &str) -> &str {
     }
 }
 
-/// A digest under the source's key; every use has its own label.
-pub(crate) struct Digest(Hmac<Sha256>);
+/// The digests of one source, with its key taken in already.
+#[derive(Clone)]
+pub(crate) struct Digests {
+    raw: Hmac<Sha256>,
+    identity: Hmac<Sha256>,
+}
 
-impl Digest {
-    /// Of bytes that must not be guessed from their digest: the native record.
-    pub(crate) fn of_raw(keys: &FormatKeys) -> Digest {
-        Digest::labelled(keys, b"custody raw v1")
-    }
-
-    /// Of what identifies a native record.
-    pub(crate) fn of_identity(keys: &FormatKeys) -> Digest {
-        Digest::labelled(keys, b"custody event uid v1")
-    }
-
-    fn labelled(keys: &FormatKeys, label: &[u8]) -> Digest {
+impl Digests {
+    /// Of a source with these keys; every use has its own label.
+    pub(crate) fn new(keys: &FormatKeys) -> Digests {
         // RFC 2104: a key shorter than a block is followed by zeros.
         let mut block = [0; 64];
         for (slot, byte) in block.iter_mut().zip(keys.digest_key) {
             *slot = byte;
         }
-        let mut mac = <Hmac<Sha256> as KeyInit>::new(&block.into());
-        mac.update(label);
-        Digest(mac)
+        let labelled = |label: &[u8]| {
+            let mut mac = <Hmac<Sha256> as KeyInit>::new(&block.into());
+            mac.update(label);
+            mac
+        };
+        Digests {
+            raw: labelled(b"custody raw v1"),
+            identity: labelled(b"custody event uid v1"),
+        }
     }
 
+    /// Of bytes that must not be guessed from their digest: the native record.
+    pub(crate) fn raw(&self) -> Digest {
+        Digest(self.raw.clone())
+    }
+
+    /// Of what identifies a native record.
+    pub(crate) fn identity(&self) -> Digest {
+        Digest(self.identity.clone())
+    }
+}
+
+/// A digest under the source's key.
+pub(crate) struct Digest(Hmac<Sha256>);
+
+impl Digest {
     /// Takes more bytes.
     pub(crate) fn update(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.update(bytes);
@@ -100,8 +116,9 @@ impl Digest {
         let digest = self.0.finalize().into_bytes();
         let mut out = String::with_capacity(bytes * 2);
         for byte in digest.iter().take(bytes) {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{byte:02x}");
+            for nibble in [byte >> 4, byte & 15] {
+                out.extend(char::from_digit(u32::from(nibble), 16));
+            }
         }
         out
     }

@@ -18,6 +18,20 @@ fn escape_of(byte: u8) -> u8 {
     }
 }
 
+/// Where the first byte that needs an escape is. Most texts have none, and a block without one is
+/// seen at once.
+fn first_escape(bytes: &[u8]) -> Option<usize> {
+    let needs = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    for (n, block) in blocks.iter().enumerate() {
+        if block.iter().fold(false, |any, byte| any | needs(byte)) {
+            return block.iter().position(needs).map(|at| n * 16 + at);
+        }
+    }
+    let at = rest.iter().position(needs)?;
+    Some(blocks.len() * 16 + at)
+}
+
 /// Appends `text` as a JSON string.
 pub(crate) fn put_str(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -25,7 +39,7 @@ pub(crate) fn put_str(text: &str, out: &mut Vec<u8>) {
     out.reserve(bytes.len().saturating_add(2));
     out.push(b'"');
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|&byte| escape_of(byte) != 0) {
+    while let Some(at) = first_escape(rest) {
         let (clean, tail) = rest.split_at(at);
         out.extend_from_slice(clean);
         let Some((&byte, tail)) = tail.split_first() else {

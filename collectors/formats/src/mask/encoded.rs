@@ -25,6 +25,11 @@ pub(super) const FORMS: [Form; 2] = [Form::Escape, Form::Unicode];
 /// The longest run of backslashes that is read as one.
 const RUN_MAX: usize = 64;
 
+/// Whether the text can have a character that is written otherwise: the cheap question.
+pub(super) fn possible(text: &str) -> bool {
+    !text.is_ascii() || memchr::memchr(b'\\', text.as_bytes()).is_some()
+}
+
 /// Whether the text has a backslash escape that names a character by its number.
 fn any(text: &[u8]) -> bool {
     memchr::memchr_iter(b'\\', text).any(|at| {
@@ -35,7 +40,8 @@ fn any(text: &[u8]) -> bool {
 
 /// Whether undoing escapes shows what the prefilter looks for.
 pub(super) fn reveals(text: &str) -> bool {
-    any(text.as_bytes())
+    possible(text)
+        && any(text.as_bytes())
         && FORMS
             .iter()
             .any(|form| prefilter::hit(decode(text, *form).as_bytes()))

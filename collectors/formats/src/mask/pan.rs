@@ -14,7 +14,7 @@
 //! Data that follows the number in a magnetic stripe goes too. Not here: verification codes, which
 //! are only known by the name that stands beside them (see `rules`).
 
-use super::encoded::{FORMS, Folded};
+use super::encoded::{self, FORMS, Folded};
 use super::{Found, Kind, MASK, MaskOptions};
 
 /// Digits of the shortest and longest card number.
@@ -44,6 +44,9 @@ pub(super) fn mask(text: &str, options: MaskOptions, found: &mut Found) -> Optio
     // Only ASCII digits and whole characters become stars, so this is UTF-8 still.
     let utf8 = |bytes| String::from_utf8(bytes).unwrap_or_else(|_| MASK.to_owned());
     let mut now = passes(text.as_bytes(), options, found).map(utf8);
+    if !encoded::possible(now.as_deref().unwrap_or(text)) {
+        return now;
+    }
     // The readings of escapes one after the other: each is of the text that the last one left.
     for form in FORMS {
         let text = now.as_deref().unwrap_or(text);
@@ -70,72 +73,70 @@ fn passes(text: &[u8], options: MaskOptions, found: &mut Found) -> Option<Vec<u8
     now
 }
 
-/// Whether the text can hold a card number: thirteen digits close enough to each other.
+/// Whether the text can hold a card number.
 pub(super) fn possible(text: &str) -> bool {
-    let folded = |form| Folded::of(text, form).is_some_and(|folded| dense(&folded.bytes));
-    dense(text.as_bytes()) || FORMS.into_iter().any(folded)
+    let folded = |form| Folded::of(text, form).is_some_and(|f| region(&f.bytes, 0).is_some());
+    region(text.as_bytes(), 0).is_some()
+        || (encoded::possible(text) && FORMS.into_iter().any(folded))
 }
 
-fn dense(text: &[u8]) -> bool {
-    // Twelve gaps of at most three bytes: thirteen digits lie within 49 bytes, so within two
-    // neighbouring blocks of 64.
-    let mut before = 0_usize;
-    for block in text.chunks(64) {
-        let digits = block
-            .iter()
-            .map(|b| usize::from(b.is_ascii_digit()))
-            .sum::<usize>();
-        if digits + before >= DIGITS_MIN {
-            return true;
-        }
-        before = digits;
-    }
-    false
+/// Whether the text holds a card number.
+pub(super) fn present(text: &str) -> bool {
+    let options = MaskOptions::default();
+    mask(text, options, &mut Found::default()).is_some()
 }
 
 fn pass(text: &[u8], options: MaskOptions, found: &mut Found) -> Option<Vec<u8>> {
     let mut copy: Option<Vec<u8>> = None;
     let mut digits: Vec<Digit> = Vec::new();
     let mut from = 0;
-    while let Some((start, end, count)) = extent(text, from) {
-        if count >= DIGITS_MIN {
-            sequence(text, start, &mut digits);
-            if has_card_number(text, &digits) {
+    while let Some((mut start, end)) = region(text, from) {
+        let inside = text.get(..end).unwrap_or(text);
+        while let Some(after) = sequence(inside, start, &mut digits) {
+            if digits.len() >= DIGITS_MIN && has_card_number(text, &digits) {
                 let copy = copy.get_or_insert_with(|| text.to_vec());
                 mask_sequence(copy, &digits, options, found);
             }
+            start = after;
         }
         from = end;
     }
     copy
 }
 
-/// Where the next digits that belong together begin and end, and how many they are.
-fn extent(text: &[u8], from: usize) -> Option<(usize, usize, usize)> {
-    let start = from + text.get(from..)?.iter().position(u8::is_ascii_digit)?;
-    let mut at = start;
-    let mut count = 0;
+/// Where the next thirteen or more bytes that digits and separators consist of begin and end, if
+/// thirteen of them are digits. Looking at each thirteenth byte is enough to miss none.
+fn region(text: &[u8], from: usize) -> Option<(usize, usize)> {
+    let member = |at: usize| text.get(at).is_some_and(|byte| is_member(*byte));
+    let mut at = from + DIGITS_MIN - 1;
     loop {
-        let run = text
-            .get(at..)
-            .unwrap_or(&[])
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count();
-        count += run;
-        at += run;
-        let gap = separator(text.get(at..).unwrap_or(&[]));
-        if gap == 0 || !text.get(at + gap).is_some_and(u8::is_ascii_digit) {
-            return Some((start, at, count));
+        while !is_member(*text.get(at)?) {
+            at += DIGITS_MIN;
         }
-        at += gap;
+        let (mut start, mut end) = (at, at + 1);
+        while start > from && member(start - 1) {
+            start -= 1;
+        }
+        while member(end) {
+            end += 1;
+        }
+        let inside = text.get(start..end).unwrap_or(&[]);
+        if inside.iter().filter(|b| b.is_ascii_digit()).count() >= DIGITS_MIN {
+            return Some((start, end));
+        }
+        at = end + DIGITS_MIN;
     }
 }
 
-/// Reads the digits that begin at `start` and belong together.
-fn sequence(text: &[u8], start: usize, digits: &mut Vec<Digit>) {
+/// Whether a byte can stand in a number and its separators.
+fn is_member(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b' ' | b'-' | b'.' | b'\t' | 0xC2 | 0xA0)
+}
+
+/// Reads the first digits from `from` on that belong together; where they end.
+fn sequence(text: &[u8], from: usize, digits: &mut Vec<Digit>) -> Option<usize> {
     digits.clear();
-    let mut at = start;
+    let mut at = from + text.get(from..)?.iter().position(u8::is_ascii_digit)?;
     let mut starts = true;
     loop {
         while let Some(byte @ b'0'..=b'9') = text.get(at) {
@@ -153,7 +154,7 @@ fn sequence(text: &[u8], start: usize, digits: &mut Vec<Digit>) {
         }
         let gap = separator(text.get(at..).unwrap_or(&[]));
         if gap == 0 || !text.get(at + gap).is_some_and(u8::is_ascii_digit) {
-            return;
+            return Some(at);
         }
         starts = true;
         at += gap;

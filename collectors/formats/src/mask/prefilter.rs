@@ -6,32 +6,32 @@
 
 /// Lower-case patterns, with the offset of the pair that is looked for; those of one pair together.
 const PATTERNS: &[(&[u8], usize)] = &[
-    (b"pass", 2),
+    (b"pass", 1),
     (b"pwd", 1),
-    (b"identified", 4),
+    (b"identified", 5),
     (b"secret", 2),
-    (b"credential", 0),
-    (b"crypt", 0),
-    (b"api_key", 4),
-    (b"apikey", 3),
-    (b"access_key", 7),
-    (b"accesskey", 6),
-    (b"private_key", 8),
-    (b"private key", 8),
-    (b"encryption_key", 11),
-    (b"account_key", 8),
-    (b"accountkey", 7),
-    (b"sslkey", 3),
-    (b"token", 2),
+    (b"credential", 7),
+    (b"crypt", 3),
+    (b"api_key", 2),
+    (b"apikey", 2),
+    (b"access_key", 6),
+    (b"private_key", 7),
+    (b"encryption_key", 10),
+    (b"account_key", 7),
+    (b"accesskey", 5),
+    (b"private key", 9),
+    (b"accountkey", 6),
+    (b"sslkey", 2),
+    (b"token", 1),
     (b"bearer", 0),
-    (b"authorization", 6),
+    (b"authorization", 7),
     (b"hmac", 0),
-    (b"pgp_", 2),
-    (b"://", 0),
+    (b"pgp_", 1),
+    (b"://", 1),
     (b"program", 3),
     (b"cvv", 1),
     (b"cvc", 1),
-    (b"cav2", 1),
+    (b"cav2", 2),
     (b"csc", 0),
     (b"track1", 4),
     (b"track2", 4),
@@ -40,8 +40,8 @@ const PATTERNS: &[(&[u8], usize)] = &[
     (b"pin_block", 3),
     (b"pinblock", 2),
     (b"card_ver", 4),
-    (b"security_code", 7),
-    (b"uescape", 5),
+    (b"security_code", 2),
+    (b"uescape", 2),
 ];
 
 /// Five bits for a byte: letters without their case, the marks of the patterns, all others alike.
@@ -122,20 +122,28 @@ pub(super) fn hit(text: &[u8]) -> bool {
     let mut at = 0;
     for block in blocks {
         // One branch for sixteen bytes: most blocks have no pair at all.
-        let mut any = 0;
-        let mut last = before;
-        for byte in block {
-            let now = class_of(*byte);
-            any |= pair_of(last, now);
-            last = now;
-        }
-        if any != 0 && hit_in(text, at, before, block) {
+        let (any, last) = pairs(block, before);
+        if any && hit_in(text, at, before, block) {
             return true;
         }
         before = last;
         at += block.len();
     }
-    hit_in(text, at, before, rest)
+    pairs(rest, before).0 && hit_in(text, at, before, rest)
+}
+
+/// Whether the pair of some pattern is in a block behind a byte of class `before`; the class of
+/// its last byte.
+#[inline]
+fn pairs(block: &[u8], before: u8) -> (bool, u8) {
+    let mut any = 0;
+    let mut last = before;
+    for byte in block {
+        let now = class_of(*byte);
+        any |= pair_of(last, now);
+        last = now;
+    }
+    (any != 0, last)
 }
 
 /// Whether a pattern has its pair in a block that begins at `at`, behind a byte of class `before`.
@@ -149,22 +157,23 @@ fn hit_in(text: &[u8], at: usize, before: u8, block: &[u8]) -> bool {
     })
 }
 
-/// Whether one of the patterns from the `first` on has its pair at `at`. Those behind that have
-/// another pair do not match there, so nothing is lost by trying them, and the first byte settles
-/// most.
+/// Whether one of the patterns that have their pair at `at` is there. They follow each other from
+/// the `first` on.
 fn pattern_at(text: &[u8], at: usize, first: u8) -> bool {
     let from = usize::from(first).saturating_sub(1);
+    let same = |(pattern, offset): &&(&[u8], usize)| {
+        let pair = pattern.get(*offset).zip(pattern.get(offset + 1));
+        pair.is_some_and(|(a, b)| pair_of(class_of(*a), class_of(*b)) == first)
+    };
     PATTERNS
         .get(from..)
         .unwrap_or(&[])
         .iter()
+        .take_while(same)
         .any(|(pattern, offset)| {
             let start = at.wrapping_sub(*offset);
-            let begins = text.get(start).zip(pattern.first());
-            begins.is_some_and(|(byte, first)| byte.to_ascii_lowercase() == *first)
-                && text
-                    .get(start..start + pattern.len())
-                    .is_some_and(|b| b.eq_ignore_ascii_case(pattern))
+            text.get(start..start.wrapping_add(pattern.len()))
+                .is_some_and(|b| b.eq_ignore_ascii_case(pattern))
         })
 }
 

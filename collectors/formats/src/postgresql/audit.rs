@@ -45,7 +45,7 @@ pub(crate) fn is_audit(message: &str) -> bool {
 /// Reads a message of pgaudit; of a `cut` one, as far as it goes.
 pub(crate) fn read(message: &str, cut: bool) -> Result<Audit<'_>, &'static str> {
     let text = message.strip_prefix(MARK).ok_or("not an AUDIT text")?;
-    let fields = csv::split(text.as_bytes(), cut).ok_or("AUDIT text is not a CSV record")?;
+    let fields = csv::split(text, cut).ok_or("AUDIT text is not a CSV record")?;
     let enough = if cut {
         fields.len() >= 8
     } else {
@@ -55,10 +55,7 @@ pub(crate) fn read(message: &str, cut: bool) -> Result<Audit<'_>, &'static str> 
         return Err("AUDIT text has not nine or ten fields");
     }
     let quoted = fields.iter().map(|field| field.quoted).collect();
-    let mut texts = fields.into_iter().map(|field| match field.value {
-        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
-        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
-    });
+    let mut texts = fields.into_iter().map(|field| field.text);
     let mut next = || texts.next().unwrap_or(Cow::Borrowed(""));
     let audit_type = next();
     if !matches!(&*audit_type, "SESSION" | "OBJECT") {

@@ -4,6 +4,7 @@
 //! tag only. Not here: rows that are no statement (see `event`).
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 
 use ledger_event::{Event, Resource, Text};
 
@@ -62,14 +63,19 @@ pub(crate) fn audit_severity(setting: &str) -> Option<u8> {
 
 /// Sets class, activity and what the class asks for.
 pub(crate) fn classify(event: &mut Event<'_>, command: &Command<'_>) {
-    let name = command.command.to_ascii_uppercase();
+    let name = upper(command.command);
     let verb = name.split(' ').next().unwrap_or("");
-    let statement = Statement::find(command.text, command.command);
-    if let Some(change) = audit_setting(&name, &statement) {
+    // Most statements need not be looked at.
+    let statement = LazyCell::new(|| Statement::find(command.text, command.command));
+    let sets = matches!(
+        &*name,
+        "SET" | "RESET" | "ALTER SYSTEM" | "ALTER ROLE" | "ALTER DATABASE"
+    ) || has_set_config(command.text);
+    if sets && let Some(change) = audit_setting(&statement) {
         audit_changed(event, change);
         return;
     }
-    match (verb, name.as_str()) {
+    match (verb, &*name) {
         ("GRANT" | "REVOKE", _) => granted(event, command, verb == "GRANT", &statement),
         (_, "CREATE ROLE" | "CREATE USER" | "CREATE GROUP") => created(event, &statement),
         (_, "ALTER ROLE" | "ALTER USER" | "ALTER GROUP" | "ALTER ROLE SET") => {
@@ -81,7 +87,7 @@ pub(crate) fn classify(event: &mut Event<'_>, command: &Command<'_>) {
             event.severity_id = Some(if verb == "DROP" { 4 } else { 3 });
             app(event);
         }
-        _ => data_or_definition(event, command, verb, &name, &statement),
+        _ => data_or_definition(event, command, verb, &name, &|| &*statement),
     }
 }
 
@@ -90,13 +96,27 @@ fn names_pgaudit(text: &str) -> bool {
 }
 
 /// The change of a setting of the audit, if the statement is one.
-fn audit_setting(name: &str, statement: &Statement<'_>) -> Option<SettingChange> {
-    let sets = matches!(
-        name,
-        "SET" | "RESET" | "ALTER SYSTEM" | "ALTER ROLE" | "ALTER DATABASE"
-    ) || statement.has("set_config");
-    let change = if sets { statement.setting() } else { None }?;
+fn audit_setting(statement: &Statement<'_>) -> Option<SettingChange> {
+    let change = statement.setting()?;
     audit_severity(&change.name).is_some().then_some(change)
+}
+
+fn has_set_config(text: &str) -> bool {
+    const NAME: &str = "set_config";
+    memchr::memchr_iter(b'_', text.as_bytes()).any(|at| {
+        let start = at.wrapping_sub(3);
+        let here = text.as_bytes().get(start..start.wrapping_add(NAME.len()));
+        here.is_some_and(|here| here.eq_ignore_ascii_case(NAME.as_bytes()))
+    })
+}
+
+/// In upper case; the server writes tags so already.
+fn upper(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|b| b.is_ascii_lowercase()) {
+        Cow::Owned(text.to_ascii_uppercase())
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// 6002/8: the audit or the log is set differently.
@@ -113,16 +133,16 @@ pub(crate) fn app(event: &mut Event<'_>) {
     event.app.name = Some(Text::from("PostgreSQL"));
 }
 
-fn data_or_definition(
+fn data_or_definition<'s, 't: 's>(
     event: &mut Event<'_>,
     command: &Command<'_>,
     verb: &str,
     name: &str,
-    statement: &Statement<'_>,
+    statement: &dyn Fn() -> &'s Statement<'t>,
 ) {
     let activity = match (command.class, verb) {
         (_, "ALTER") if name == "ALTER SYSTEM" => {
-            let setting = statement.setting().map(|change| change.name);
+            let setting = statement().setting().map(|change| change.name);
             entity(
                 event,
                 3,
@@ -134,12 +154,13 @@ fn data_or_definition(
         ("READ", _) | ("", "SELECT" | "TABLE" | "VALUES" | "DECLARE") => 1,
         ("" | "WRITE", "INSERT") => 5,
         ("" | "WRITE", "COPY") => {
-            let from = statement.has("from") && (!command.class.is_empty() || !statement.has("to"));
+            let from =
+                statement().has("from") && (!command.class.is_empty() || !statement().has("to"));
             if from { 5 } else { 1 }
         }
         ("" | "WRITE", "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE") | ("WRITE", _) => 2,
         ("DDL", _) | ("", "CREATE" | "ALTER" | "DROP" | "COMMENT" | "SECURITY" | "IMPORT") => {
-            definition(event, command, verb, name, statement);
+            definition(event, command, verb, name, statement());
             return;
         }
         _ => 4,

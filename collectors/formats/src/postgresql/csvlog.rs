@@ -11,7 +11,7 @@ use super::zone::Zone;
 use crate::csv::{Scan, Scanner};
 use crate::format::{Format, FormatKeys, RECORD_BYTES_MAX, Step};
 use crate::mask::MaskOptions;
-use crate::text::Digest;
+use crate::text::{Digest, Digests};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -41,7 +41,12 @@ pub(crate) struct Csvlog {
 impl Csvlog {
     /// A reader at the beginning of a stream.
     pub(crate) fn new(zone: Option<Zone>, mask: MaskOptions, keys: FormatKeys) -> Self {
-        let reader = Reader { zone, mask, keys };
+        let digests = Digests::new(&keys);
+        let reader = Reader {
+            zone,
+            mask,
+            digests,
+        };
         Csvlog {
             reader,
             offset: 0,
@@ -65,7 +70,7 @@ impl Csvlog {
     fn whole<'i>(&mut self, bytes: &'i [u8], consumed: usize) -> Step<'i> {
         let offset = self.offset;
         let record = if bytes.len() > RECORD_BYTES_MAX {
-            let mut digest = Digest::of_raw(&self.reader.keys);
+            let mut digest = self.reader.digests.raw();
             digest.update(bytes);
             let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             let bytes = head(bytes.get(..RECORD_BYTES_MAX).unwrap_or(bytes));
@@ -102,7 +107,7 @@ impl Csvlog {
 
     fn refuse<'i>(&mut self, record: Record<'i>, reason: NotARow, consumed: usize) -> Step<'i> {
         self.lost = true;
-        let event = Box::new(self.reader.unparsed(record, reason));
+        let event = self.reader.unparsed(record, reason);
         self.advance(consumed);
         Step::Unparsed { consumed, event }
     }
@@ -148,7 +153,7 @@ impl Csvlog {
         let mut long = Long {
             head: Vec::with_capacity(RECORD_BYTES_MAX),
             size: 0,
-            digest: Digest::of_raw(&self.reader.keys),
+            digest: self.reader.digests.raw(),
             held: false,
             scanner,
         };
@@ -222,7 +227,7 @@ impl Csvlog {
             Ok(event) => (event, true),
             Err(refused) => {
                 let (reason, record) = *refused;
-                (Box::new(self.reader.unparsed(record, reason)), false)
+                (self.reader.unparsed(record, reason), false)
             }
         };
         self.lost = !parsed;

@@ -12,9 +12,8 @@ use super::kinds::{audited, endpoint, logged, severity};
 use super::row::{Column, NotARow, Row};
 use super::zone::{self, Time, Zone};
 use crate::csv;
-use crate::format::FormatKeys;
 use crate::mask::{self, Dialect, MASK, MaskOptions, Masked};
-use crate::text::{Digest, cut, without_open_number};
+use crate::text::{Digest, Digests, cut, without_open_number};
 
 /// Limits of single texts in their JSON form, in bytes; together they stay under the event's bound.
 pub(super) const STATEMENT_MAX: usize = 128 * 1024;
@@ -27,7 +26,7 @@ pub(super) const NAME_MAX: usize = 2 * 1024;
 pub(crate) struct Reader {
     pub(crate) zone: Option<Zone>,
     pub(crate) mask: MaskOptions,
-    pub(crate) keys: FormatKeys,
+    pub(crate) digests: Digests,
 }
 
 /// One native record: its bytes without the line end, and what is known when it was cut.
@@ -42,13 +41,22 @@ pub(crate) struct Record<'i> {
 
 /// An event while it is made: masking notes what it did.
 pub(super) struct Draft {
-    pub(super) event: Event<'static>,
+    pub(super) event: Box<Event<'static>>,
     mask: MaskOptions,
+    /// The whole record holds nothing to mask, so none of its texts does.
+    clean: bool,
     changed: bool,
     cut: bool,
 }
 
 impl Draft {
+    /// Notes what is peculiar about the record.
+    fn flag(&mut self, name: &'static str, on: bool) {
+        if on {
+            self.event.unmapped.flags.push(Text::from(name));
+        }
+    }
+
     /// Notes what was masked; the text to go on with when something was.
     fn noted(&mut self, path: &'static str, masked: Masked<'_>) -> Option<String> {
         for redaction in &masked.redactions {
@@ -63,6 +71,9 @@ impl Draft {
 
     /// Masks a text that is no statement, in place; whether parameters beside it must go.
     fn plain(&mut self, path: &'static str, text: &mut Cow<'_, str>) -> bool {
+        if self.clean {
+            return false;
+        }
         let masked = mask::mask_plain(text, Dialect::PostgreSql, self.mask);
         let parameters_too = masked.parameters_too;
         if let Some(now) = self.noted(path, masked) {
@@ -73,6 +84,9 @@ impl Draft {
 
     /// Masks a statement, in place; whether its parameters must go.
     fn sql(&mut self, path: &'static str, text: &mut Cow<'_, str>) -> bool {
+        if self.clean {
+            return false;
+        }
         let masked = mask::mask_sql(text, Dialect::PostgreSql, self.mask);
         let parameters_too = masked.parameters_too;
         if let Some(now) = self.noted(path, masked) {
@@ -99,14 +113,18 @@ impl Reader {
         record: Record<'i>,
     ) -> Result<Box<Event<'static>>, Box<(NotARow, Record<'i>)>> {
         let was_cut = record.whole.is_some();
-        let mut row = match Row::read(record.bytes, was_cut) {
+        let (text, invalid) = crate::text::lossless(record.bytes);
+        let mut row = match Row::read(&text, was_cut) {
             Ok(row) => row,
             Err(reason) => return Err(Box::new((reason, record))),
         };
         let Some(time) = zone::parse(row.get(Column::LogTime), self.zone.as_ref()) else {
             return Err(Box::new((NotARow("log time is no time"), record)));
         };
-        let message = row.get(Column::Message).to_owned();
+        let message = match row.values.get(Column::Message as usize) {
+            Some(message) => message.text.clone(),
+            None => Cow::Borrowed(""),
+        };
         let audit = if audit::is_audit(&message) {
             match audit::read(&message, was_cut && row.values.len() <= 14) {
                 Ok(audit) => Some(audit),
@@ -115,18 +133,20 @@ impl Reader {
         } else {
             None
         };
-        let event = Event::default();
         let mut draft = Draft {
-            event,
+            event: Box::default(),
             mask: self.mask,
+            clean: !was_cut && mask::is_clean(&text),
             changed: was_cut,
             cut: was_cut,
         };
+        draft.flag("invalid-utf8", invalid);
+        draft.flag("nul", memchr::memchr(0, text.as_bytes()).is_some());
         self.head(&mut draft, &row, &time);
         let audit = mask_row(&mut draft, &mut row, audit);
         self.body(&mut draft, &row, audit);
-        self.tail(&mut draft, &row, record);
-        Ok(Box::new(draft.event))
+        self.tail(&mut draft, &row, &text, record);
+        Ok(draft.event)
     }
 
     /// Metadata, times, severity: what the server writes as numbers and codes.
@@ -135,7 +155,7 @@ impl Reader {
         event.set_time(time.at);
         let session = row.get(Column::SessionId);
         let line = row.get(Column::SessionLine);
-        let mut uid = Digest::of_identity(&self.keys);
+        let mut uid = self.digests.identity();
         uid.update(session.as_bytes())
             .update(b"/")
             .update(line.as_bytes());
@@ -156,12 +176,6 @@ impl Reader {
         }
         if time.offset_minutes != 0 {
             event.timezone_offset = Some(time.offset_minutes);
-        }
-        if row.invalid_utf8 {
-            event.unmapped.flags.push(Text::from("invalid-utf8"));
-        }
-        if row.values.iter().any(|value| value.text.contains('\0')) {
-            event.unmapped.flags.push(Text::from("nul"));
         }
         event.unmapped.grade = Some(Text::from("A"));
         event.unmapped.line = line.parse().ok();
@@ -215,26 +229,26 @@ impl Reader {
     }
 
     /// The native record, masked, and what says how it differs from the original.
-    fn tail(&self, draft: &mut Draft, row: &Row<'_>, record: Record<'_>) {
+    fn tail(&self, draft: &mut Draft, row: &Row<'_>, text: &str, record: Record<'_>) {
         let mut raw: Cow<'_, str> = if draft.changed {
             let mut joined = String::with_capacity(record.bytes.len());
             csv::join(row.values.iter().map(|v| (&*v.text, v.quoted)), &mut joined);
             Cow::Owned(joined)
         } else {
-            crate::text::lossless(record.bytes).0
+            Cow::Borrowed(text)
         };
         draft.plain("raw_data", &mut raw);
         draft.event.raw_data = draft.text(&raw, RAW_MAX);
-        finish(draft, record, &self.keys);
+        finish(draft, record, &self.digests);
     }
 
     /// The event of bytes that are no row.
-    pub(crate) fn unparsed(&self, record: Record<'_>, reason: NotARow) -> Event<'static> {
-        let event = Event::default();
+    pub(crate) fn unparsed(&self, record: Record<'_>, reason: NotARow) -> Box<Event<'static>> {
         let was_cut = record.whole.is_some();
         let mut draft = Draft {
-            event,
+            event: Box::default(),
             mask: self.mask,
+            clean: false,
             changed: true,
             cut: was_cut,
         };
@@ -247,15 +261,10 @@ impl Reader {
         draft
             .event
             .set_time(time.as_ref().map_or(Nanos(0), |time| time.at));
-        let mut flag = |name: &'static str, on: bool| {
-            if on {
-                draft.event.unmapped.flags.push(Text::from(name));
-            }
-        };
-        flag("no-time", time.is_none());
-        flag("invalid-utf8", invalid);
-        flag("nul", text.contains('\0'));
-        let mut uid = Digest::of_identity(&self.keys);
+        draft.flag("no-time", time.is_none());
+        draft.flag("invalid-utf8", invalid);
+        draft.flag("nul", text.contains('\0'));
+        let mut uid = self.digests.identity();
         uid.update(&record.offset.to_be_bytes())
             .update(record.bytes);
         draft.event.metadata = Metadata {
@@ -273,23 +282,22 @@ impl Reader {
             raw = Cow::Owned(without_open_number(&raw).to_owned());
         }
         draft.event.raw_data = draft.text(&raw, RAW_MAX);
-        finish(&mut draft, record, &self.keys);
+        finish(&mut draft, record, &self.digests);
         draft.event
     }
 }
 
 /// Size, digest and marks of what was changed.
-fn finish(draft: &mut Draft, record: Record<'_>, keys: &FormatKeys) {
-    let (size, digest) = record.whole.unwrap_or_else(|| {
-        let mut digest = Digest::of_raw(keys);
+fn finish(draft: &mut Draft, record: Record<'_>, digests: &Digests) {
+    let whole = record.whole.unwrap_or_else(|| {
+        let size = u64::try_from(record.bytes.len()).unwrap_or(u64::MAX);
+        let mut digest = digests.raw();
         if draft.changed || draft.cut {
             digest.update(record.bytes);
         }
-        (
-            u64::try_from(record.bytes.len()).unwrap_or(u64::MAX),
-            digest,
-        )
+        (size, digest)
     });
+    let (size, digest) = whole;
     draft.event.raw_data_size = Some(size);
     if draft.changed || draft.cut {
         draft.event.raw_data_hash = digest.fingerprint();

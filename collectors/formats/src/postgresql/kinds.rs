@@ -20,7 +20,7 @@ pub(super) fn audited(draft: &mut Draft, row: &Row<'_>, audit: &Audit<'_>) {
     let command = draft.text(&audit.command, NAME_MAX);
     let object_type = draft.text(&audit.object_type, NAME_MAX);
     let object_name = draft.text(&audit.object_name, NAME_MAX);
-    let event = &mut draft.event;
+    let event = &mut *draft.event;
     if matches!(
         &*audit.object_type,
         "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "FOREIGN TABLE"
@@ -71,7 +71,7 @@ pub(super) fn logged(draft: &mut Draft, row: &Row<'_>) {
             .name
             .clone_from(&draft.event.unmapped.command_tag);
     }
-    let event = &mut draft.event;
+    let event = &mut *draft.event;
     let failed = matches!(row.get(Column::Severity), "ERROR" | "FATAL" | "PANIC");
     if failed {
         event.status_id = Some(2);

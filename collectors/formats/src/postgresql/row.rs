@@ -5,10 +5,7 @@
 //! numbers or codes are checked, so nothing free can hide in them. Not here: the meaning of a
 //! message.
 
-use std::borrow::Cow;
-
 use crate::csv::{self, Field};
-use crate::text::lossless;
 
 /// Columns by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,37 +40,20 @@ pub(crate) enum Column {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotARow(pub(crate) &'static str);
 
-/// One column.
-#[derive(Clone, Debug)]
-pub(crate) struct Value<'i> {
-    pub(crate) text: Cow<'i, str>,
-    pub(crate) quoted: bool,
-}
-
 /// A record with its columns.
 #[derive(Clone, Debug)]
 pub(crate) struct Row<'i> {
-    pub(crate) values: Vec<Value<'i>>,
-    /// Some byte was not UTF-8.
-    pub(crate) invalid_utf8: bool,
+    pub(crate) values: Vec<Field<'i>>,
 }
 
 impl<'i> Row<'i> {
     /// Reads a record without its line end; of a `cut` one, the columns that are there.
-    pub(crate) fn read(record: &'i [u8], cut: bool) -> Result<Row<'i>, NotARow> {
-        let fields = csv::split(record, cut).ok_or(NotARow("not a CSV record"))?;
-        if !cut && !matches!(fields.len(), 23 | 24 | 26) {
+    pub(crate) fn read(record: &'i str, cut: bool) -> Result<Row<'i>, NotARow> {
+        let values = csv::split(record, cut).ok_or(NotARow("not a CSV record"))?;
+        if !cut && !matches!(values.len(), 23 | 24 | 26) {
             return Err(NotARow("not 23, 24 or 26 columns"));
         }
-        let mut invalid_utf8 = false;
-        let values = fields
-            .into_iter()
-            .map(|field| value(field, &mut invalid_utf8))
-            .collect();
-        let row = Row {
-            values,
-            invalid_utf8,
-        };
+        let row = Row { values };
         row.check()?;
         Ok(row)
     }
@@ -160,22 +140,6 @@ impl<'i> Row<'i> {
         of(Column::LeaderPid, &number, "leader pid is no number")?;
         of(Column::QueryId, &number, "query id is no number")
     }
-}
-
-fn value<'i>(field: Field<'i>, invalid_utf8: &mut bool) -> Value<'i> {
-    let quoted = field.quoted;
-    let text = match field.value {
-        Cow::Borrowed(bytes) => {
-            let (text, invalid) = lossless(bytes);
-            *invalid_utf8 |= invalid;
-            text
-        }
-        Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|error| {
-            *invalid_utf8 = true;
-            lossless(error.as_bytes()).0.into_owned()
-        })),
-    };
-    Value { text, quoted }
 }
 
 /// Whether a text has the shape of a time, whatever its zone.
