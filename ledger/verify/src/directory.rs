@@ -225,6 +225,10 @@ fn conclude(report: &mut Report, shared: &Shared<'_>, folder: &Folder) {
         }
         _ => {}
     }
+    report
+        .not_checked
+        .extend(shared.registry.finish(&shared.misdeeds));
+    report.not_checked.push(NotChecked::Unbound);
     report.payloads_checked = shared.payloads_checked.load(Ordering::Relaxed);
     report.parts_erased = shared.parts_erased.load(Ordering::Relaxed);
     let (misdeeds, beyond) = shared.misdeeds.take();

@@ -6,9 +6,14 @@
 use std::collections::BTreeMap;
 
 use ledger_core::entry::{Entry, Flags, Kind};
-use ledger_core::{Index, Nanos};
+use ledger_core::{Index, Nanos, SourceId};
 
 use crate::misdeed::MisdeedKind;
+
+/// Whether an entry registers a source.
+pub(crate) fn registers(entry: &Entry) -> bool {
+    entry.kind == Kind::SOURCE && entry.source == SourceId::LOG
+}
 
 /// What the entries so far lead to.
 #[derive(Default)]

@@ -22,6 +22,9 @@ use crate::misdeed::MisdeedKind;
 use crate::report::Tail;
 use crate::work::{Desk, Job, Shared};
 
+/// A record copied out of the window: why it is kept, its time of publication, its note.
+type Record = (Keep, Nanos, Vec<u8>);
+
 /// Bytes of a record around its note.
 const AROUND: usize = 20;
 
@@ -166,7 +169,7 @@ impl History {
     }
 
     /// The next record's time and note, copied out of the window.
-    fn read(&mut self) -> Result<Result<(Keep, Nanos, Vec<u8>), FormatError>, VerifyError> {
+    fn read(&mut self) -> Result<Result<Record, FormatError>, VerifyError> {
         let rest = usize::try_from(self.file.len - self.at).unwrap_or(usize::MAX);
         let head = self.window.bytes(&self.file, self.at, rest.min(4))?;
         let stated = head.and_then(|head| head.first_chunk().copied());

@@ -222,6 +222,26 @@ pub enum MisdeedKind {
         /// The source.
         source_id: SourceId,
     },
+    /// A `source` entry whose facts register no source.
+    #[error("entry {index} is of kind `source`, but what it commits to registers none")]
+    Registration {
+        /// Which.
+        index: Index,
+    },
+    /// What the tables say of a source is not what the entry that registered it commits to.
+    #[error("source {source_id} is stated with another {field} than its `source` entry commits to")]
+    RegistrationDiffers {
+        /// The source.
+        source_id: SourceId,
+        /// What differs.
+        field: &'static str,
+    },
+    /// A source that is stated without an entry that registered it.
+    #[error("source {source_id} is stated, but no `source` entry registered it")]
+    SourceUnregistered {
+        /// The source.
+        source_id: SourceId,
+    },
     /// A frame states another state of a source than its entries lead to.
     #[error("the frame states another {field} of source {source_id} than its entries lead to")]
     SourceDiffers {

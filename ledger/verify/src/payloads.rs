@@ -37,8 +37,16 @@ pub(crate) struct FramePayloads {
     /// Its first entry.
     pub(crate) first: Index,
     pub(crate) blocks: Vec<BlockRef>,
-    /// What its entries commit to.
+    pub(crate) entries: FrameEntries,
+}
+
+/// What checking a frame's payloads needs of its entries.
+#[derive(Default)]
+pub(crate) struct FrameEntries {
+    /// What they commit to.
     pub(crate) commitments: Vec<Hash>,
+    /// Those of kind `source`.
+    pub(crate) registering: Vec<Index>,
 }
 
 /// Frames whose payloads lie one after the other.
@@ -59,7 +67,7 @@ impl Waiting {
     /// Adds a frame with so many bytes of payloads; `true` if they are enough now.
     pub(crate) fn push(&mut self, frame: FramePayloads, bytes: u64) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
-        self.entries = self.entries.saturating_add(frame.commitments.len());
+        self.entries = self.entries.saturating_add(frame.entries.commitments.len());
         self.frames.push(frame);
         self.bytes >= JOB_BYTES || self.entries >= JOB_ENTRIES
     }
@@ -134,12 +142,13 @@ impl PayloadChecker {
         frame: &FramePayloads,
         shared: &Shared<'_>,
     ) -> Result<(), VerifyError> {
-        let salts_len = frame.commitments.len().saturating_mul(SALTS_LEN);
+        let entries = &frame.entries;
+        let salts_len = entries.commitments.len().saturating_mul(SALTS_LEN);
         let salts = self.window.bytes(&file.opened, frame.start, salts_len)?;
         self.salts.clear();
         self.salts.extend_from_slice(salts.unwrap_or_default());
         let mut salts = self.salts.chunks_exact(SALTS_LEN);
-        let mut commitments = frame.commitments.iter();
+        let mut commitments = entries.commitments.iter();
         let mut at = frame.start.saturating_add(salts_len as u64);
         let mut first = frame.first;
         for block in &frame.blocks {
@@ -165,7 +174,9 @@ impl PayloadChecker {
                 Ok(payloads) => {
                     let mut index = first;
                     for (payload, (salts, commitment)) in payloads.iter().zip(&mut expected) {
-                        check_payload(file, at, index, payload, salts, commitment, shared);
+                        if check_payload(file, at, index, payload, salts, commitment, shared) {
+                            take_facts(file, at, index, payload, entries, shared);
+                        }
                         index.0 = index.0.saturating_add(1);
                     }
                 }
@@ -192,6 +203,7 @@ fn bounded(block: &BlockRef) -> Result<(), FormatError> {
     Ok(())
 }
 
+/// Whether a payload is what its entry commits to; a misdeed is noted if not.
 fn check_payload(
     file: &PayloadFile,
     at: u64,
@@ -200,7 +212,7 @@ fn check_payload(
     salts: &[u8],
     commitment: &Hash,
     shared: &Shared<'_>,
-) {
+) -> bool {
     let stored = salts_of(salts).map(|salts| stored_commitment(payload, &salts));
     match stored {
         Some(Some(stored)) if stored == *commitment => {
@@ -214,17 +226,40 @@ fn check_payload(
                     .parts_erased
                     .fetch_add(erased as u64, Ordering::Relaxed);
             }
-            if let (0, [StoredPart::Present(facts), ..]) = (index.0, payload) {
-                opened::check(facts, &file.name, at, shared);
-            }
+            true
         }
         Some(None) => {
             let what = MisdeedKind::SaltNotZero { index };
             shared.misdeeds.add(&file.name, Some(at), what);
+            false
         }
         Some(Some(_)) | None => {
             let what = MisdeedKind::CommitmentMismatch { index };
             shared.misdeeds.add(&file.name, Some(at), what);
+            false
         }
+    }
+}
+
+/// Hands committed facts to whoever compares them with something.
+fn take_facts(
+    file: &PayloadFile,
+    at: u64,
+    index: Index,
+    payload: &StoredPayload<'_>,
+    entries: &FrameEntries,
+    shared: &Shared<'_>,
+) {
+    let [StoredPart::Present(facts), ..] = payload else {
+        return;
+    };
+    if index.0 == 0 {
+        opened::check(facts, &file.name, at, shared);
+    }
+    if entries.registering.binary_search(&index).is_ok() {
+        let place = (file.name.as_str(), at);
+        shared
+            .registry
+            .register(facts, index, place, &shared.misdeeds);
     }
 }

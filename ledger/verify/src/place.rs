@@ -4,14 +4,13 @@
 
 use std::sync::Arc;
 
-use ledger_core::Hash;
 use ledger_core::frame::Frame;
 use ledger_core::payload::PayloadHeader;
 
 use crate::error::VerifyError;
 use crate::files::Opened;
 use crate::misdeed::MisdeedKind;
-use crate::payloads::{FramePayloads, PayloadFile, PayloadJob, Waiting};
+use crate::payloads::{FrameEntries, FramePayloads, PayloadFile, PayloadJob, Waiting};
 use crate::work::{Desk, Job};
 
 /// Where the walk is within one segment.
@@ -54,7 +53,7 @@ impl Place {
     pub(crate) fn take_payloads(
         &mut self,
         frame: &Frame<'_>,
-        commitments: Vec<Hash>,
+        entries: FrameEntries,
         desk: &mut Desk<'_>,
     ) -> Result<(), VerifyError> {
         let header = frame.header;
@@ -68,14 +67,14 @@ impl Place {
             }
         }
         self.payload_at = end;
-        if !self.reaches(end, desk)? || commitments.is_empty() {
+        if !self.reaches(end, desk)? || entries.commitments.is_empty() {
             return Ok(());
         }
         let frame = FramePayloads {
             start,
             first: header.first,
             blocks: frame.blocks.clone(),
-            commitments,
+            entries,
         };
         if self.waiting.push(frame, end - start) {
             self.hand_over(desk)?;

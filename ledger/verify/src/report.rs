@@ -150,6 +150,14 @@ pub enum NotChecked {
     },
     /// What the first entry says of the log's keys, because that part is erased or not there.
     Opened,
+    /// Names, platforms and ways of signing of sources whose `source` entries cannot be read.
+    Registrations {
+        /// Of how many sources.
+        count: u64,
+    },
+    /// What lies beside the entries and is bound to nothing signed: positions, short MACs, and the
+    /// epoch of a source that sent nothing in it.
+    Unbound,
     /// Everything in the log after a damaged place.
     AfterDamage {
         /// How many entries come before.
@@ -213,6 +221,15 @@ impl fmt::Display for NotChecked {
             ),
             NotChecked::Opened => f.write_str(
                 "what the first entry says of the log's keys: it is erased or not given",
+            ),
+            NotChecked::Registrations { count } => write!(
+                f,
+                "name, platform and way of signing of {count} sources: what registered them is \
+                 erased or not there"
+            ),
+            NotChecked::Unbound => f.write_str(
+                "positions of readers, short MACs of messages, and epochs without a message yet: \
+                 they lie beside the entries, and no signature covers them",
             ),
             NotChecked::AfterDamage { size } => write!(
                 f,

@@ -14,14 +14,14 @@ use ledger_core::frame::{FRAME_BODY_MAX, Frame, FrameHeader};
 use ledger_core::{Hash, Index, RightEdge, TreeSize, leaf_hash};
 
 use crate::arrays::Arrays;
-use crate::entries::Rules;
+use crate::entries::{Rules, registers};
 use crate::error::VerifyError;
 use crate::files::{Opened, Window};
 use crate::folder::{Folder, SegmentFiles, segment_names};
 use crate::marks::Marks;
 use crate::misdeed::MisdeedKind;
 use crate::numbers::Numbers;
-use crate::payloads::PayloadFile;
+use crate::payloads::{FrameEntries, PayloadFile};
 use crate::place::Place;
 use crate::report::{NotChecked, Progress, Tail};
 use crate::scan::{good_frame_after, read_header};
@@ -299,8 +299,15 @@ impl<'a, 'd> Walk<'a, 'd> {
             self.misdeed(&place.name, Some(at), MisdeedKind::FrameShape);
         }
         self.raise_durable(header.arrays_durable, &place.name, at);
-        let commitments = self.take_entries(place, &frame)?;
-        place.take_payloads(&frame, commitments, &mut self.desk)?;
+        let entries = self.take_entries(place, &frame)?;
+        let registry = &self.desk.shared.registry;
+        registry.state(
+            &frame.sources,
+            entries.registering.len(),
+            header.first,
+            (&place.name, at),
+        );
+        place.take_payloads(&frame, entries, &mut self.desk)?;
         place.at = at + (FrameHeader::LEN as u64) + u64::from(header.body_len);
         let (misdeeds, name) = (&self.desk.shared.misdeeds, &place.name);
         let mut wrong = |what| misdeeds.add(name, Some(at), what);
@@ -318,9 +325,14 @@ impl<'a, 'd> Walk<'a, 'd> {
         Ok(Continue(true))
     }
 
-    /// The entries of a frame: rules, leaves, tree. Gives what they commit to.
-    fn take_entries(&mut self, place: &Place, frame: &Frame<'_>) -> Result<Vec<Hash>, VerifyError> {
-        let mut commitments = Vec::with_capacity(frame.entry_bytes().len());
+    /// The entries of a frame: rules, leaves, tree. Gives what checking their payloads needs.
+    fn take_entries(
+        &mut self,
+        place: &Place,
+        frame: &Frame<'_>,
+    ) -> Result<FrameEntries, VerifyError> {
+        let mut taken = FrameEntries::default();
+        taken.commitments.reserve_exact(frame.entry_bytes().len());
         let mut at = place.at + FrameHeader::LEN as u64;
         let mut last = None;
         for (bytes, mac) in frame.entry_bytes().zip(frame.macs()) {
@@ -337,9 +349,13 @@ impl<'a, 'd> Walk<'a, 'd> {
                     wrong(MisdeedKind::SourceUnknown { source_id });
                 }
                 last = Some(source_id);
+                if registers(&entry) {
+                    taken.registering.push(index);
+                }
             }
             let commitment = bytes.get(Entry::LEN - Hash::LEN..);
-            commitments.push(commitment.and_then(Hash::from_slice).unwrap_or_default());
+            let commitment = commitment.and_then(Hash::from_slice).unwrap_or_default();
+            taken.commitments.push(commitment);
             let arrays = &mut self.arrays;
             self.edge
                 .push_observed(leaf_hash(bytes), &mut |level, number, hash| {
@@ -350,7 +366,7 @@ impl<'a, 'd> Walk<'a, 'd> {
             self.meet()?;
             at += Entry::LEN as u64;
         }
-        Ok(commitments)
+        Ok(taken)
     }
 
     /// What follows the last good frame of a segment: nothing, zeros, a torn tail, or corruption.

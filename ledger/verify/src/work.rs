@@ -13,6 +13,7 @@ use crate::error::VerifyError;
 use crate::history::{NoteJob, Timeline};
 use crate::misdeed::Misdeeds;
 use crate::payloads::{PayloadChecker, PayloadJob};
+use crate::registry::Registry;
 
 /// Jobs that wait for the second thread: each holds about a mebibyte at most.
 pub(crate) const JOBS_WAITING_MAX: usize = 4;
@@ -25,6 +26,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) parts_erased: AtomicU64,
     /// The facts of the first entry are there and were compared with the trust file.
     pub(crate) opened_checked: AtomicBool,
+    pub(crate) registry: Registry,
     pub(crate) timeline: Mutex<Timeline>,
     failed: Mutex<Option<VerifyError>>,
 }
@@ -37,6 +39,7 @@ impl<'a> Shared<'a> {
             payloads_checked: AtomicU64::new(0),
             parts_erased: AtomicU64::new(0),
             opened_checked: AtomicBool::new(false),
+            registry: Registry::default(),
             timeline: Mutex::new(Timeline::default()),
             failed: Mutex::new(None),
         }

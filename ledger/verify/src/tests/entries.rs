@@ -5,7 +5,7 @@ use ledger_core::state::SourceState;
 use ledger_core::{Epoch, Index, Nanos, SourceId};
 use ledger_event::facts::{Facts as _, Opened};
 
-use super::log::{Draft, Plan, TestLog};
+use super::log::{Draft, Plan, TestLog, fresh, registration};
 use super::{accepted, built};
 use crate::{MisdeedKind, NotChecked};
 
@@ -301,15 +301,7 @@ fn sources_are_numbered_and_named_once() {
             if wrong && expected == "number" {
                 log = TestLog::sample();
                 let mut plan = log.plan(vec![Draft::own(Kind::SOURCE, b"{}")]);
-                plan.sources.push(SourceState {
-                    id: SourceId(7),
-                    name: name.to_owned(),
-                    platform: "postgresql".to_owned(),
-                    keyed: false,
-                    epoch: Epoch(0),
-                    marks: Default::default(),
-                    gaps: Vec::new(),
-                });
+                plan.sources.push(fresh(7, name));
                 log.write(plan);
             }
             log
@@ -326,14 +318,107 @@ fn sources_are_numbered_and_named_once() {
 fn an_epoch_may_be_opened_before_its_first_message() {
     let log = with_frame(vec![Draft::own(Kind::EPOCH, b"{}")], &|plan| {
         plan.sources.push(SourceState {
-            id: SourceId(1),
-            name: "first".to_owned(),
-            platform: "postgresql".to_owned(),
-            keyed: false,
             epoch: Epoch(9),
-            marks: Default::default(),
-            gaps: Vec::new(),
+            ..fresh(1, "first")
         });
     });
     accepted(&log.save());
+}
+
+#[test]
+fn a_source_is_what_the_entry_that_registered_it_commits_to() {
+    // The tables agree with each other from the first frame on, and all checksums hold.
+    type Change = fn(&mut SourceState);
+    let changes: [(&str, Change); 3] = [
+        ("name", |state| state.name.replace_range(.., "Z")),
+        ("platform", |state| state.platform.push('x')),
+        ("way of signing", |state| state.keyed = true),
+    ];
+    for (expected, change) in changes {
+        let build = |wrong: bool| {
+            let mut log = TestLog::new();
+            let mut plan = log.plan(vec![Draft::own(Kind::SOURCE, &registration(1, "first"))]);
+            plan.sources.push(fresh(1, "first"));
+            if wrong {
+                change(&mut plan.sources[0]);
+            }
+            log.write(plan);
+            log.append(vec![Draft::message(1, 1)]);
+            log.finish();
+            log.append(vec![Draft::message(1, 2)]);
+            signed(log)
+        };
+        built(&build, ".entries", &|what| {
+            matches!(
+                what,
+                MisdeedKind::RegistrationDiffers { source_id: SourceId(1), field }
+                    if *field == expected
+            )
+        });
+    }
+    // Every registration counts, and states come no later than with it.
+    let build = |wrong: bool| {
+        let mut log = TestLog::sample();
+        let id = if wrong { 4 } else { 3 };
+        log.register_as(&registration(id, "third"), 3, "third");
+        log.append(vec![Draft::message(3, 1)]);
+        if wrong {
+            log.register("fourth");
+        }
+        log
+    };
+    built(&build, ".payloads.g0", &|what| {
+        matches!(
+            what,
+            MisdeedKind::RegistrationDiffers { source_id: SourceId(4), field }
+                if field.starts_with("state")
+        )
+    });
+}
+
+#[test]
+fn a_source_without_an_entry_that_registered_it_is_refused() {
+    let build = |wrong: bool| {
+        let mut log = TestLog::sample();
+        if wrong {
+            log.register_as(&registration(1, "first"), 3, "third");
+        } else {
+            log.register("third");
+        }
+        log
+    };
+    built(&build, ".entries", &|what| {
+        matches!(
+            what,
+            MisdeedKind::SourceUnregistered {
+                source_id: SourceId(3)
+            }
+        )
+    });
+    let build = |wrong: bool| {
+        let mut log = TestLog::sample();
+        let facts = if wrong {
+            b"{}".to_vec()
+        } else {
+            registration(3, "third")
+        };
+        log.register_as(&facts, 3, "third");
+        log
+    };
+    built(&build, ".payloads.g0", &|what| {
+        matches!(what, MisdeedKind::Registration { index: Index(311) })
+    });
+}
+
+#[test]
+fn a_registration_whose_facts_are_erased_is_said_not_to_be_checked() {
+    let mut log = TestLog::sample();
+    let mut draft = Draft::own(Kind::SOURCE, &registration(3, "third"));
+    draft.erased[0] = true;
+    let mut plan = log.plan(vec![draft]);
+    plan.sources.push(fresh(3, "third"));
+    log.write(plan);
+    let report = accepted(&log.save());
+    let said = NotChecked::Registrations { count: 1 };
+    assert!(report.not_checked.contains(&said));
 }

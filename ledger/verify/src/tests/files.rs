@@ -21,6 +21,7 @@ fn the_sample_is_accepted_and_says_what_it_is() {
     assert_eq!(report.pq_timestamp, log.seconds());
     assert_eq!(report.files, 8 + 2 + 2);
     let expected = [
+        NotChecked::Unbound,
         NotChecked::ErasedParts { count: 1 },
         NotChecked::Time,
         NotChecked::SoleHistory,

@@ -21,7 +21,7 @@ use ledger_core::{
     Checkpoint, Epoch, Hash, Index, Nanos, Origin, Part, RightEdge, Salt, Sequence, SourceId,
     TreeSize, part_commitment, payload_commitment,
 };
-use ledger_event::facts::{Facts as _, Opened};
+use ledger_event::facts::{Facts as _, Opened, SourceRegistered};
 use ml_dsa::{Keypair as _, MlDsa44};
 
 pub(super) const ORIGIN: &str = "example.org/main/2026";
@@ -279,17 +279,14 @@ impl TestLog {
 
     /// Registers a source.
     pub(super) fn register(&mut self, name: &str) {
-        let mut plan = self.plan(vec![Draft::own(Kind::SOURCE, b"{}")]);
         let id = u32::try_from(self.sources.len()).unwrap() + 1;
-        plan.sources.push(SourceState {
-            id: SourceId(id),
-            name: name.to_owned(),
-            platform: "postgresql".to_owned(),
-            keyed: false,
-            epoch: Epoch(0),
-            marks: [Mark::default(); 3],
-            gaps: Vec::new(),
-        });
+        self.register_as(&registration(id, name), id, name);
+    }
+
+    /// Registers a source by an entry that says something else of it, or nothing.
+    pub(super) fn register_as(&mut self, facts: &[u8], id: u32, name: &str) {
+        let mut plan = self.plan(vec![Draft::own(Kind::SOURCE, facts)]);
+        plan.sources.push(fresh(id, name));
         plan.positions.push(Position {
             key: format!("file:{name}"),
             value: vec![id.to_be_bytes()[3]],
@@ -516,6 +513,31 @@ impl TestLog {
         put("last-note", &self.last_note);
         saved
     }
+}
+
+/// A source that sent nothing yet.
+pub(super) fn fresh(id: u32, name: &str) -> SourceState {
+    SourceState {
+        id: SourceId(id),
+        name: name.to_owned(),
+        platform: "postgresql".to_owned(),
+        keyed: false,
+        epoch: Epoch(0),
+        marks: [Mark::default(); 3],
+        gaps: Vec::new(),
+    }
+}
+
+/// The facts that register it.
+pub(super) fn registration(id: u32, name: &str) -> Vec<u8> {
+    let facts = SourceRegistered {
+        id: SourceId(id),
+        name: name.to_owned(),
+        platform: "postgresql".to_owned(),
+        key_fingerprint: None,
+        settings: Vec::new(),
+    };
+    facts.to_json()
 }
 
 fn commitments(draft: &Draft, salts: &[Salt; 3]) -> [Hash; 3] {
