@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use indicatif::ProgressBar;
 use ledger_core::message::Message;
@@ -173,15 +172,12 @@ struct Appender {
 
 impl Appender {
     fn new(source: &SourceArg, state: SourceState, from: &FilePosition) -> Appender {
-        let epoch = if state.epoch.0 == 0 {
-            Epoch(unix_seconds())
-        } else {
-            state.epoch
-        };
-        let [record, ..] = state.marks;
+        // Numbers follow the position, not the source's mark: whoever takes the same records again
+        // gives them the same numbers, and the log drops them as repeats.
+        let epoch = state.epoch.max(FILE_EPOCH);
         Appender {
             epoch,
-            sequence: record.sequence.0,
+            sequence: from.records,
             taken: Taken {
                 name: source.name.clone(),
                 platform: source.platform.clone(),
@@ -245,9 +241,12 @@ impl Appender {
                 Outcome::Appended(index) | Outcome::Late(index) => {
                     self.taken.first_index.get_or_insert(index.0);
                     self.taken.last_index = Some(index.0);
+                    self.taken.records += 1;
                 }
-                // Only somebody else who reads for this source can have used its next numbers.
-                Outcome::Repeat | Outcome::Conflict(_) | Outcome::Forged(_) => {
+                // Taken before, by a run that was killed or that goes on beside this one.
+                Outcome::Repeat => {}
+                // Somebody gave this source's next numbers to other records.
+                Outcome::Conflict(_) | Outcome::Forged(_) => {
                     return Err(CommandError::TakenByAnother {
                         name: self.taken.name.clone(),
                     });
@@ -256,7 +255,6 @@ impl Appender {
         }
         self.size = self.size.max(appended.size);
         let taken = &mut self.taken;
-        taken.records += tally.records;
         taken.unparsed += tally.unparsed;
         taken.masked += tally.masked;
         taken.truncated += tally.truncated;
@@ -289,11 +287,5 @@ impl Appender {
     }
 }
 
-/// The epoch of a source without a journal: when it was first read.
-fn unix_seconds() -> u32 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    // Fits until 2106; 0 would mean that no message was sent yet.
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX).max(1)
-}
+/// The one epoch of a source that is read from a file: it has no journal whose life could end.
+const FILE_EPOCH: Epoch = Epoch(1);

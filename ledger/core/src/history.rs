@@ -98,6 +98,14 @@ impl<'a> HistoryRecord<'a> {
     }
 }
 
+/// Whether a file begins as a history does.
+///
+/// # Errors
+/// Another mark, or that of a newer version.
+pub fn check_mark(mark: &[u8]) -> Result<(), FormatError> {
+    check_magic(WHAT, mark, HISTORY_MAGIC)
+}
+
 /// The records behind the mark of a whole history file, each with its offset.
 ///
 /// # Errors
@@ -106,7 +114,7 @@ pub fn records(
     file: &[u8],
 ) -> Result<impl Iterator<Item = Result<(usize, HistoryRecord<'_>), FormatError>>, FormatError> {
     let mark = file.get(..HISTORY_MAGIC.len()).unwrap_or(file);
-    check_magic(WHAT, mark, HISTORY_MAGIC)?;
+    check_mark(mark)?;
     let mut at = HISTORY_MAGIC.len();
     let mut failed = false;
     Ok(std::iter::from_fn(move || {

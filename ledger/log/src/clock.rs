@@ -51,30 +51,32 @@ pub(crate) enum Verdict {
     Stopped { old: Nanos, new: Nanos },
 }
 
-/// Compares each reading with the one before.
+/// Compares each reading with a first one, so that small steps add up; a step that was told is the
+/// new beginning. (Both clocks are slewed alike, so that a slew is no step.)
 #[derive(Debug)]
 pub(crate) struct Rule {
-    last: Reading,
+    base: Reading,
 }
 
 impl Rule {
     /// Starts from a reading that is believed.
     pub(crate) fn new(first: Reading) -> Rule {
-        Rule { last: first }
+        Rule { base: first }
     }
 
-    /// Judges a reading and remembers it.
+    /// Judges a reading.
     pub(crate) fn judge(&mut self, now: Reading) -> Verdict {
-        let passed = now.boot.0.saturating_sub(self.last.boot.0);
-        let old = Nanos(self.last.wall.0.saturating_add(passed));
+        let passed = now.boot.0.saturating_sub(self.base.boot.0);
+        let old = Nanos(self.base.wall.0.saturating_add(passed));
         let step = now.wall.0.saturating_sub(old.0);
-        self.last = now;
+        if step.abs() <= STEP {
+            return Verdict::Steady;
+        }
+        self.base = now;
         if step > STOP {
             Verdict::Stopped { old, new: now.wall }
-        } else if step.abs() > STEP {
-            Verdict::Stepped { old, new: now.wall }
         } else {
-            Verdict::Steady
+            Verdict::Stepped { old, new: now.wall }
         }
     }
 }
@@ -122,6 +124,20 @@ mod tests {
             };
             assert_eq!(found, expected, "wall {wall} boot {boot}");
         }
+    }
+
+    #[test]
+    fn small_steps_add_up() {
+        let mut rule = Rule::new(Reading {
+            wall: Nanos(0),
+            boot: Nanos(0),
+        });
+        let mut told = 0;
+        for n in 1..=100 {
+            let (wall, boot) = (Nanos(n * 2 * S), Nanos(n * S));
+            told += i32::from(rule.judge(Reading { wall, boot }) != Verdict::Steady);
+        }
+        assert_eq!(told, 33);
     }
 
     #[test]

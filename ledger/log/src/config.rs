@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use collectors_formats::mask::MaskOptions;
-use ledger_core::frame::FRAME_ENTRIES_MAX;
 use ledger_core::segment::{SEGMENT_ENTRIES_MAX, SEGMENT_PAYLOADS_MAX};
 use serde::{Deserialize, Serialize};
+
+use crate::door::BATCH_MESSAGES_MAX;
 
 /// The section `[log]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +17,7 @@ pub struct LogConfig {
     /// A checkpoint is signed at most this often while there is something new: 20 to 3,600,000
     /// milliseconds.
     pub checkpoint_every_ms: u64,
-    /// At most this many entries are made durable together: 1 to 65,536. More at a time is faster
+    /// At most about this many entries are made durable together: 1 to 16,384. More at a time is faster
     /// under load and takes more memory.
     pub batch_entries_max: usize,
     /// At most this many bytes of events are made durable together: 1 to 64 MiB.
@@ -82,7 +83,7 @@ impl LogConfig {
             3_600_000,
         )?;
         let entries = self.batch_entries_max as u64;
-        within("batch_entries_max", entries, 1, FRAME_ENTRIES_MAX as u64)?;
+        within("batch_entries_max", entries, 1, BATCH_MESSAGES_MAX as u64)?;
         within("batch_bytes_max", self.batch_bytes_max as u64, 1, 64 << 20)?;
         within("queue_batches_max", self.queue_batches_max as u64, 1, 1024)?;
         within("checkpoint_days", u64::from(self.checkpoint_days), 1, 3650)?;
@@ -158,7 +159,7 @@ mod tests {
         };
         refused(&|c| c.checkpoint_every_ms = 19, "checkpoint_every_ms");
         refused(&|c| c.batch_entries_max = 0, "batch_entries_max");
-        refused(&|c| c.batch_entries_max = 65_537, "batch_entries_max");
+        refused(&|c| c.batch_entries_max = 16_385, "batch_entries_max");
         refused(&|c| c.batch_bytes_max = 0, "batch_bytes_max");
         refused(&|c| c.queue_batches_max = 0, "queue_batches_max");
         refused(&|c| c.checkpoint_days = 0, "checkpoint_days");

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use ledger_core::message::{Message, VALUE_MAX};
-use ledger_core::state::{Position, SOURCE_NAME_MAX, SourceState};
-use ledger_core::{Index, SourceId, TreeSize};
+use ledger_core::state::{Mark, Position, SOURCE_NAME_MAX, SourceState, Stream};
+use ledger_core::{Epoch, Index, Sequence, SourceId, TreeSize};
 
 use crate::shared::Shared;
 use crate::status::{LogStatus, StatusParts};
@@ -62,8 +62,57 @@ pub struct Appended {
 pub struct Acknowledged {
     /// Entries that the checkpoint covers.
     pub size: TreeSize,
-    /// The source as it was at that size: its epoch, its marks and what is missing below them.
-    pub state: SourceState,
+    /// The source's epoch at that size; 0 before its first message.
+    pub epoch: Epoch,
+    /// The marks of the three streams in that epoch, in their order.
+    pub marks: [Mark; 3],
+    /// What is missing below the marks, in the order of the numbers of each stream.
+    pub missing: Vec<Missing>,
+}
+
+/// Numbers of a stream that the log does not hold though it holds a higher one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Missing {
+    /// Which stream.
+    pub stream: Stream,
+    /// The first missing number.
+    pub from: Sequence,
+    /// The last missing number.
+    pub to: Sequence,
+}
+
+impl Acknowledged {
+    /// What `state` says at `size`.
+    pub(crate) fn of(size: TreeSize, state: &SourceState) -> Acknowledged {
+        let mut missing: Vec<Missing> = (state.gaps.iter())
+            .map(|gap| Missing {
+                stream: gap.stream,
+                from: gap.from,
+                to: gap.to,
+            })
+            .collect();
+        missing.sort_unstable_by_key(|missing| (missing.stream, missing.from));
+        Acknowledged {
+            size,
+            epoch: state.epoch,
+            marks: state.marks,
+            missing,
+        }
+    }
+
+    /// The highest number of `stream` that is covered, with its MAC; 0 for none.
+    pub fn mark(&self, stream: Stream) -> Mark {
+        let mark = self.marks.get(usize::from(stream.number()));
+        mark.copied().unwrap_or_default()
+    }
+
+    /// The number of `stream` up to which nothing is missing; 0 for none.
+    pub fn through(&self, stream: Stream) -> Sequence {
+        let hole = self.missing.iter().find(|hole| hole.stream == stream);
+        hole.map_or(self.mark(stream).sequence, |hole| {
+            Sequence(hole.from.0.saturating_sub(1))
+        })
+    }
 }
 
 /// Why the door did not take something. Nothing of the batch was appended, unless said otherwise.
@@ -105,7 +154,7 @@ pub enum DoorError {
         len: usize,
     },
     /// More messages than a frame can hold.
-    #[error("the batch has {count} messages, at most {max} are taken at once")]
+    #[error("the batch has {count} messages or positions, at most {max} are taken at once")]
     TooMany {
         /// How many.
         count: usize,
@@ -139,6 +188,12 @@ pub enum DoorError {
     /// The stream is not taken by this version.
     #[error("snapshots are not taken yet")]
     StreamNotTaken,
+    /// As many sources are registered as a log can hold.
+    #[error("the log has as many sources as it can hold (8,192): use another log")]
+    TooManySources,
+    /// As many positions are kept as a log can hold.
+    #[error("the log keeps as many positions as it can hold (4,096): use fewer keys")]
+    TooManyPositions,
     /// The key of a source could not be made or read.
     #[error("the key of the source cannot be kept: {reason}")]
     Key {
@@ -188,7 +243,7 @@ pub trait Door {
     fn wait_published(&mut self, size: TreeSize) -> Result<TreeSize, DoorError>;
 
     /// What the published checkpoint covers of a source. With the size of the last answer as
-    /// `after` it waits, `wait` at most ([`PUBLISHED_WAIT`] is the bound), until a checkpoint covers
+    /// `after` it waits, `wait` at most ([`ACKNOWLEDGED_WAIT`] is the bound), until a checkpoint covers
     /// more of this source; without, it answers with what there is.
     ///
     /// # Errors
@@ -261,6 +316,8 @@ fn gone(shared: &Shared) -> DoorError {
 
 /// How long [`Door::wait_published`] waits at most.
 pub const PUBLISHED_WAIT: Duration = Duration::from_secs(60);
+/// How long [`Door::acknowledged`] waits at most.
+pub const ACKNOWLEDGED_WAIT: Duration = Duration::from_secs(20);
 
 impl InProcessDoor {
     /// Hands a batch over and returns at once; [`DoorError::Busy`] if too many wait.
@@ -294,6 +351,35 @@ impl InProcessDoor {
             answer,
             shared: self.shared.clone(),
         })
+    }
+
+    /// What the published checkpoint covers of a source now, and whether it is more than the one of
+    /// size `after` did: [`Door::acknowledged`] for who waits by other means.
+    ///
+    /// # Errors
+    /// As [`Door::acknowledged`].
+    pub fn acknowledged_now(
+        &self,
+        source: SourceId,
+        after: Option<TreeSize>,
+    ) -> Result<(Acknowledged, bool), DoorError> {
+        self.covered(source, after, Duration::ZERO)
+    }
+
+    fn covered(
+        &self,
+        source: SourceId,
+        after: Option<TreeSize>,
+        wait: Duration,
+    ) -> Result<(Acknowledged, bool), DoorError> {
+        if !self.shared.durable().sources.contains_key(&source) {
+            return Err(DoorError::UnknownSource { source_id: source });
+        }
+        match self.shared.wait_source(source, after, wait) {
+            Err(reason) => Err(DoorError::Stopped { reason }),
+            Ok(None) => Err(DoorError::Busy),
+            Ok(Some((size, state, news))) => Ok((Acknowledged::of(size, &state), news)),
+        }
     }
 
     fn registration(&self, spec: &SourceSpec, keyed: bool) -> Registration {
@@ -346,17 +432,8 @@ impl Door for InProcessDoor {
         after: Option<TreeSize>,
         wait: Duration,
     ) -> Result<Acknowledged, DoorError> {
-        if !self.shared.durable().sources.contains_key(&source) {
-            return Err(DoorError::UnknownSource { source_id: source });
-        }
-        match self
-            .shared
-            .wait_source(source, after, wait.min(PUBLISHED_WAIT))
-        {
-            Err(reason) => Err(DoorError::Stopped { reason }),
-            Ok(None) => Err(DoorError::Busy),
-            Ok(Some((size, state))) => Ok(Acknowledged { size, state }),
-        }
+        self.covered(source, after, wait.min(ACKNOWLEDGED_WAIT))
+            .map(|(found, _)| found)
     }
 
     fn status(&mut self) -> Result<LogStatus, DoorError> {
@@ -366,6 +443,9 @@ impl Door for InProcessDoor {
 
 /// Most messages of a batch: a frame must hold them with what the log adds to each.
 pub const BATCH_MESSAGES_MAX: usize = ledger_core::frame::FRAME_ENTRIES_MAX / 4;
+
+/// Most positions of a batch.
+pub const BATCH_POSITIONS_MAX: usize = 64;
 
 fn check_batch(batch: &Batch) -> Result<(), DoorError> {
     if batch.messages.len() > BATCH_MESSAGES_MAX {
@@ -380,9 +460,16 @@ fn check_batch(batch: &Batch) -> Result<(), DoorError> {
         if len > VALUE_MAX {
             return Err(DoorError::TooLarge { number, len });
         }
-        if message.stream == ledger_core::state::Stream::Snapshot {
+        if message.stream == Stream::Snapshot {
             return Err(DoorError::StreamNotTaken);
         }
+    }
+    if batch.positions.len() > BATCH_POSITIONS_MAX {
+        let count = batch.positions.len();
+        return Err(DoorError::TooMany {
+            count,
+            max: BATCH_POSITIONS_MAX,
+        });
     }
     for position in &batch.positions {
         let legal =

@@ -191,6 +191,17 @@ pub enum OpenError {
         /// What the log holds.
         size: TreeSize,
     },
+    /// A checkpoint that was published is newer than the signer's last note.
+    #[error(
+        "a checkpoint of {kept} entries is kept, but the signer's last note has only {signed}: it \
+         was rolled back; keep it as it is and run custody verify"
+    )]
+    RolledBack {
+        /// The size of the kept checkpoint.
+        kept: TreeSize,
+        /// The size of the last note.
+        signed: TreeSize,
+    },
     /// The derived hashes do not lead to the last signed root.
     #[error(
         "the entries do not lead to the last signed root at size {size}: run custody verify; if \

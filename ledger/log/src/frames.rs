@@ -2,6 +2,7 @@
 //!
 //! Not here: what a damaged frame means (recovery decides), or payloads.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -12,7 +13,7 @@ use ledger_core::frame::{Frame, FrameHeader};
 use ledger_core::layout::{LogFile, entries_name, parse_name};
 use ledger_core::segment::SegmentHeader;
 use ledger_core::state::{ShortMac, Stream};
-use ledger_core::{Entry, Epoch, Flags, Index, Kind, Sequence, SourceId};
+use ledger_core::{Entry, Epoch, Flags, Index, Kind, Sequence, SourceId, TreeSize};
 
 use crate::error::ReadError;
 
@@ -192,53 +193,122 @@ pub(crate) fn stream_of(kind: Kind) -> Option<Stream> {
     }
 }
 
-/// Looks an old message up in the log: its entry's index and MAC.
+/// Where a message belongs: source, stream, epoch, number.
+pub(crate) type Number = (SourceId, Stream, Epoch, Sequence);
+
+/// MACs of old messages that were looked up, so that a sender that repeats many costs one look-up a
+/// frame.
+#[derive(Debug, Default)]
+pub(crate) struct Old {
+    known: HashMap<Number, (Index, ShortMac)>,
+}
+
+/// MACs of old messages remembered before the memory is emptied.
+const OLD_MAX: usize = 1 << 16;
+
+impl Old {
+    /// The entry and MAC of a message, if the log holds it below `durable`.
+    pub(crate) fn find(
+        &mut self,
+        folder: &Path,
+        number: Number,
+        durable: TreeSize,
+    ) -> Result<Option<(Index, ShortMac)>, ReadError> {
+        // Numbers begin at 1.
+        if number.3 == Sequence(0) {
+            return Ok(None);
+        }
+        if let Some(known) = self.known.get(&number) {
+            return Ok(Some(*known));
+        }
+        if self.known.len() > OLD_MAX {
+            self.known.clear();
+        }
+        find_message(folder, number, durable, &mut self.known)
+    }
+}
+
+/// Looks an old message up in the log, and notes its neighbours in the frame that holds it.
 ///
 /// The segment headers tell in which segment the number was the mark; a late one lies behind.
-pub(crate) fn find_message(
+fn find_message(
     folder: &Path,
-    source: SourceId,
-    stream: Stream,
-    epoch: Epoch,
-    sequence: Sequence,
+    number: Number,
+    durable: TreeSize,
+    known: &mut HashMap<Number, (Index, ShortMac)>,
 ) -> Result<Option<(Index, ShortMac)>, ReadError> {
     let segments = list_segments(folder)?;
+    let start = first_segment(folder, &segments, number, durable)?;
+    for first in segments.get(start..).unwrap_or_default() {
+        if first.0 >= durable.0 {
+            break;
+        }
+        let entries = EntriesFile::open(folder, *first)?;
+        let (_, mut at) = entries.header()?;
+        while let Next::Frame(header) = entries.next(at)? {
+            // What lies behind is being written.
+            if header.size_after() > durable {
+                return Ok(None);
+            }
+            let body = entries.body(at, &header)?;
+            let frame = Frame::decode(header, &body).map_err(|error| entries.damaged(at, error))?;
+            let messages = messages_of(&entries, at, &frame)?;
+            let found = messages.iter().find(|(found, _)| *found == number);
+            if let Some((_, found)) = found.copied() {
+                known.extend(messages);
+                return Ok(Some(found));
+            }
+            at += (FrameHeader::LEN + body.len()) as u64;
+            if header.size_after() == durable {
+                break;
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Where in `segments` to begin looking.
+fn first_segment(
+    folder: &Path,
+    segments: &[Index],
+    (source, stream, epoch, sequence): Number,
+    durable: TreeSize,
+) -> Result<usize, ReadError> {
     let mut start = 0;
     for (at, first) in segments.iter().enumerate() {
+        // A segment that is being begun has nothing to say yet.
+        if first.0 >= durable.0 {
+            break;
+        }
         let (header, _) = EntriesFile::open(folder, *first)?.header()?;
-        let before = header
-            .sources
-            .iter()
-            .find(|state| state.id == source)
-            .is_none_or(|state| {
-                let mark = state.marks.get(usize::from(stream.number()));
-                (state.epoch, mark.map_or(0, |mark| mark.sequence.0)) < (epoch, sequence.0)
-            });
+        let state = header.sources.iter().find(|state| state.id == source);
+        let before = state.is_none_or(|state| {
+            let mark = state.marks.get(usize::from(stream.number()));
+            (state.epoch, mark.map_or(0, |mark| mark.sequence.0)) < (epoch, sequence.0)
+        });
         if before {
             start = at;
         }
     }
-    for first in segments.get(start..).unwrap_or_default() {
-        let entries = EntriesFile::open(folder, *first)?;
-        let (_, mut at) = entries.header()?;
-        while let Next::Frame(header) = entries.next(at)? {
-            let body = entries.body(at, &header)?;
-            let frame = Frame::decode(header, &body).map_err(|error| entries.damaged(at, error))?;
-            for ((bytes, mac), index) in frame.entry_bytes().zip(frame.macs()).zip(header.first.0..)
-            {
-                let entry = Entry::decode(bytes).map_err(|error| entries.damaged(at, error))?;
-                let same = entry.source == source
-                    && entry.epoch == epoch
-                    && entry.sequence == sequence
-                    && stream_of(entry.kind) == Some(stream);
-                if same {
-                    return Ok(Some((Index(index), mac)));
-                }
-            }
-            at += (FrameHeader::LEN + body.len()) as u64;
+    Ok(start)
+}
+
+/// The numbered messages of a frame.
+fn messages_of(
+    entries: &EntriesFile,
+    at: u64,
+    frame: &Frame<'_>,
+) -> Result<Vec<(Number, (Index, ShortMac))>, ReadError> {
+    let mut messages = Vec::new();
+    let rows = frame.entry_bytes().zip(frame.macs());
+    for ((bytes, mac), index) in rows.zip(frame.header.first.0..) {
+        let entry = Entry::decode(bytes).map_err(|error| entries.damaged(at, error))?;
+        if let Some(stream) = stream_of(entry.kind) {
+            let number = (entry.source, stream, entry.epoch, entry.sequence);
+            messages.push((number, (Index(index), mac)));
         }
     }
-    Ok(None)
+    Ok(messages)
 }
 
 /// What [`Flags`] a sender may set.

@@ -12,16 +12,20 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ledger_core::Nanos;
-use ledger_core::history::{HISTORY_MAGIC, HistoryRecord, Keep, NOTE_MAX};
+use keys_public::Note;
+use ledger_core::bytes::FormatError;
+use ledger_core::history::{HISTORY_MAGIC, HistoryRecord, Keep, NOTE_MAX, check_mark};
+use ledger_core::{Checkpoint, Nanos};
 
-use crate::error::WriteError;
-use crate::files::{remove_if_there, replace, sync_folder};
+use crate::error::{OpenError, ReadError, WriteError};
+use crate::files::{remove_if_there, sync_folder};
 
 const SECOND: i64 = 1_000_000_000;
 const HOUR: i64 = 3600 * SECOND;
 /// A record's bytes besides its note.
 const OVERHEAD: u64 = 20;
+/// The name of a rewrite before it takes the file's place.
+const REWRITE: &str = "checkpoints.new";
 /// The file is not rewritten for less than this.
 const REWRITE_MIN: u64 = 1 << 20;
 
@@ -57,22 +61,22 @@ struct Seen {
 
 impl History {
     /// Opens the history, drops a torn tail, and adds `last_note` if a crash kept it out.
+    ///
+    /// # Errors
+    /// Another mark, damage that is no torn tail, and a checkpoint that is newer than the last note:
+    /// the signer's state was rolled back.
     pub(crate) fn open(
         path: &Path,
         keep_for: Duration,
         last_note: &[u8],
+        signed: &Checkpoint,
         now: Nanos,
-    ) -> Result<History, WriteError> {
+    ) -> Result<History, OpenError> {
         // A rewrite that was interrupted before its rename.
-        let leftover = path.with_file_name("checkpoints.new");
-        remove_if_there(&leftover)?;
+        remove_if_there(&path.with_file_name(REWRITE))?;
         let mut options = OpenOptions::new();
-        let options = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
+        let options = options.read(true).write(true);
+        let options = options.create(true).truncate(false).mode(0o600);
         let file = options.open(path).map_err(failed("open", path))?;
         let mut history = History {
             file,
@@ -83,10 +87,13 @@ impl History {
             keep_for,
             next_prune: now,
         };
+        history.check_mark()?;
         let seen = history.scan(last_note)?;
         history.len = seen
             .last()
             .map_or(HISTORY_MAGIC.len() as u64, |last| last.at + last.len);
+        history.check_tail()?;
+        history.check_newest(seen.last(), signed)?;
         history
             .file
             .write_all_at(HISTORY_MAGIC, 0)
@@ -106,6 +113,67 @@ impl History {
             sync_folder(folder)?;
         }
         Ok(history)
+    }
+
+    fn damaged(&self, at: u64, error: FormatError) -> OpenError {
+        let path = self.path.clone();
+        OpenError::Read(ReadError::Damaged { path, at, error })
+    }
+
+    fn file_len(&self) -> Result<u64, WriteError> {
+        Ok(self
+            .file
+            .metadata()
+            .map_err(failed("inspect", &self.path))?
+            .len())
+    }
+
+    /// The file begins as it must; one shorter than its mark was never made durable.
+    fn check_mark(&self) -> Result<(), OpenError> {
+        let mut mark = [0u8; HISTORY_MAGIC.len()];
+        if !self.read_whole(&mut mark, 0)? {
+            return Ok(());
+        }
+        check_mark(&mark).map_err(|error| self.damaged(0, error))
+    }
+
+    /// What follows the last good record is at most one record that was being appended.
+    fn check_tail(&self) -> Result<(), OpenError> {
+        let rest = self.file_len()?.saturating_sub(self.len);
+        let torn = FormatError::Checksum {
+            what: "a kept checkpoint",
+        };
+        if rest > NOTE_MAX as u64 {
+            return Err(self.damaged(self.len, torn));
+        }
+        let mut bytes = vec![0; usize::try_from(rest).unwrap_or_default()];
+        self.read_whole(&mut bytes, self.len)?;
+        let good = (1..bytes.len())
+            .filter_map(|at| bytes.get(at..))
+            .any(|rest| HistoryRecord::decode(rest).is_ok());
+        if good {
+            Err(self.damaged(self.len, torn))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Nothing was kept that the signer does not remember.
+    fn check_newest(&self, newest: Option<&Seen>, signed: &Checkpoint) -> Result<(), OpenError> {
+        let Some(newest) = newest else { return Ok(()) };
+        let bytes = self.record_at(newest.at)?.unwrap_or_default();
+        let kept = HistoryRecord::decode(&bytes)
+            .ok()
+            .and_then(|(record, _)| Note::parse(record.note).ok())
+            .and_then(|note| Checkpoint::parse(note.text()).ok());
+        let Some(kept) = kept else { return Ok(()) };
+        if kept.size > signed.size || (kept.size == signed.size && kept.root != signed.root) {
+            return Err(OpenError::RolledBack {
+                kept: kept.size,
+                signed: signed.size,
+            });
+        }
+        Ok(())
     }
 
     /// Walks the records up to the first that is not whole.
@@ -185,6 +253,8 @@ impl History {
 
     fn put(&mut self, note: &[u8], published: Nanos, keep: Keep) -> Result<(), WriteError> {
         let mut bytes = Vec::with_capacity(note.len() + 32);
+        // Times in the file never go back, whatever a clock does between two starts.
+        let published = self.last.map_or(published, |last| published.max(last));
         HistoryRecord {
             keep,
             published,
@@ -210,19 +280,29 @@ impl History {
         if dropped < REWRITE_MIN || dropped < kept {
             return Ok(());
         }
-        let mut bytes = HISTORY_MAGIC.to_vec();
-        for seen in seen.iter().filter(stays) {
-            if let Some(record) = self.record_at(seen.at)? {
-                bytes.extend_from_slice(&record);
-            }
-        }
-        replace(&self.path, &bytes)?;
+        let fresh = self.path.with_file_name(REWRITE);
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true);
-        self.file = options
-            .open(&self.path)
-            .map_err(failed("open", &self.path))?;
-        self.len = bytes.len() as u64;
+        let options = options.create(true).truncate(true).mode(0o600);
+        let file = options.open(&fresh).map_err(failed("create", &fresh))?;
+        let mut at = HISTORY_MAGIC.len() as u64;
+        file.write_all_at(HISTORY_MAGIC, 0)
+            .map_err(failed("write", &fresh))?;
+        // A record at a time, so that memory does not grow with the file.
+        for seen in seen.iter().filter(stays) {
+            if let Some(record) = self.record_at(seen.at)? {
+                file.write_all_at(&record, at)
+                    .map_err(failed("write", &fresh))?;
+                at += record.len() as u64;
+            }
+        }
+        file.sync_all().map_err(failed("sync", &fresh))?;
+        std::fs::rename(&fresh, &self.path).map_err(failed("rename", &fresh))?;
+        if let Some(folder) = self.path.parent() {
+            sync_folder(folder)?;
+        }
+        self.file = file;
+        self.len = at;
         Ok(())
     }
 }
@@ -232,6 +312,18 @@ mod tests {
     use super::*;
 
     const DAY: Duration = Duration::from_secs(86_400);
+
+    fn signed(size: u64) -> Checkpoint {
+        Checkpoint {
+            origin: ledger_core::Origin::new("example.org/main/2026").unwrap(),
+            size: ledger_core::TreeSize(size),
+            root: ledger_core::Hash([u8::try_from(size).unwrap(); 32]),
+        }
+    }
+
+    fn open(path: &Path, last_note: &[u8], now: Nanos) -> Result<History, OpenError> {
+        History::open(path, DAY, last_note, &signed(3), now)
+    }
 
     fn notes(path: &Path) -> Vec<(u32, i64)> {
         let bytes = std::fs::read(path).unwrap();
@@ -247,17 +339,17 @@ mod tests {
     fn a_torn_tail_is_dropped_and_the_last_note_is_in() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoints");
-        let mut history = History::open(&path, DAY, b"zero", Nanos(0)).unwrap();
+        let mut history = open(&path, b"zero", Nanos(0)).unwrap();
         history.add(b"one", Nanos(SECOND)).unwrap();
         drop(history);
         let whole = std::fs::read(&path).unwrap();
         for cut in 1..20 {
             std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-            History::open(&path, DAY, b"one", Nanos(2 * SECOND)).unwrap();
+            open(&path, b"one", Nanos(2 * SECOND)).unwrap();
             assert_eq!(notes(&path), [(0, 0), (0, 2)], "cut {cut}");
         }
         std::fs::write(&path, &whole).unwrap();
-        History::open(&path, DAY, b"one", Nanos(2 * SECOND)).unwrap();
+        open(&path, b"one", Nanos(2 * SECOND)).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), whole);
     }
 
@@ -265,7 +357,7 @@ mod tests {
     fn a_stop_is_marked_once_in_the_last_record() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoints");
-        let mut history = History::open(&path, DAY, b"zero", Nanos(0)).unwrap();
+        let mut history = open(&path, b"zero", Nanos(0)).unwrap();
         for _ in 0..2 {
             history.stop(b"zero", Nanos(SECOND)).unwrap();
             assert_eq!(notes(&path), [(Keep::STOPPED.0, 0)]);
@@ -275,10 +367,49 @@ mod tests {
     }
 
     #[test]
+    fn damage_that_is_no_torn_tail_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoints");
+        let mut history = open(&path, b"zero", Nanos(0)).unwrap();
+        for second in 1..5 {
+            history.add(b"note", Nanos(second * SECOND)).unwrap();
+        }
+        let good = std::fs::read(&path).unwrap();
+        for at in [0, 7, 9, 30, 40] {
+            let mut bad = good.clone();
+            bad[at] ^= 0x01;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(
+                open(&path, b"note", Nanos(9 * SECOND)).is_err(),
+                "byte {at}"
+            );
+            assert_eq!(std::fs::read(&path).unwrap(), bad);
+        }
+        std::fs::write(&path, &good).unwrap();
+        open(&path, b"note", Nanos(9 * SECOND)).unwrap();
+    }
+
+    #[test]
+    fn a_kept_checkpoint_newer_than_the_last_note_is_a_rollback() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoints");
+        for (kept, refused) in [(2, false), (3, false), (4, true)] {
+            let body = signed(kept).encode();
+            let note = format!("{body}\n\u{2014} example.org/main/2026 AAAAAAA=\n");
+            assert!(Note::parse(note.as_bytes()).is_ok());
+            drop(std::fs::remove_file(&path));
+            open(&path, note.as_bytes(), Nanos(0)).unwrap();
+            let again = open(&path, note.as_bytes(), Nanos(0));
+            let rolled_back = matches!(again, Err(OpenError::RolledBack { .. }));
+            assert_eq!(rolled_back, refused, "{kept}");
+        }
+    }
+
+    #[test]
     fn one_a_second_and_the_first_of_each_hour_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoints");
-        let mut history = History::open(&path, DAY, b"zero", Nanos(0)).unwrap();
+        let mut history = open(&path, b"zero", Nanos(0)).unwrap();
         for tenth in 1..=30 {
             history.add(b"note", Nanos(tenth * SECOND / 10)).unwrap();
         }
@@ -291,7 +422,7 @@ mod tests {
     fn what_is_too_old_goes_when_it_is_most_of_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoints");
-        let mut history = History::open(&path, DAY, b"zero", Nanos(0)).unwrap();
+        let mut history = open(&path, b"zero", Nanos(0)).unwrap();
         let note = vec![b'x'; 4000];
         for second in 1..=600 {
             history.add(&note, Nanos(second * SECOND)).unwrap();

@@ -42,7 +42,8 @@ mod writer;
 pub use config::{LogConfig, LogOptions};
 pub use create::{CreateError, Created, create_log};
 pub use door::{
-    Acknowledged, Appended, Batch, Door, DoorError, InProcessDoor, Outcome, SourceSpec, Ticket,
+    Acknowledged, Appended, Batch, Door, DoorError, InProcessDoor, Missing, Outcome, SourceSpec,
+    Ticket,
 };
 pub use error::{CloseError, OpenError, ReadError, WriteError};
 pub use log::{Closed, Log, Recovered};
@@ -52,5 +53,7 @@ pub use reader::{Reader, StoredEntry};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use status::{GapStatus, LogStatus, SourceStatus};
 
+#[cfg(test)]
+mod agent_tests;
 #[cfg(test)]
 mod log_tests;

@@ -32,8 +32,8 @@ use crate::shared::{Published, Shared, sources_at};
 use crate::status::{LogStatus, StatusParts};
 use crate::threads::{Parts, Running, start};
 
-/// A log that this process writes. Dropping it stops it without finishing the segment; see
-/// [`Log::close`].
+/// A log that this process writes. Dropping it ends it as [`Log::close`] does, without a word about
+/// what went wrong.
 #[derive(Debug)]
 pub struct Log {
     paths: LogPaths,
@@ -95,7 +95,7 @@ impl Log {
         };
         let history_path = paths.file(CHECKPOINTS);
         let now = recovery.durable.ledger_time.max(reading.wall);
-        let history = History::open(&history_path, options.history, &note, now)?;
+        let history = History::open(&history_path, options.history, &note, &signed, now)?;
         // What the last checkpoint covers is known if it covers all; else the next one says it.
         let (durable, size) = (&recovery.durable, signed.size);
         let whole = durable.edge.size() == size;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use keys_public::{Note, TrustFile};
 use keys_secret::Keystore;
 use ledger_core::message::{MESSAGE_LABEL, Message};
-use ledger_core::state::{Position, SourceState, Stream};
+use ledger_core::state::{Position, ShortMac, SourceState, Stream};
 use ledger_core::{
     Epoch, Flags, Index, Kind, Nanos, Sequence, TreeSize, verify_consistency, verify_inclusion,
 };
@@ -240,6 +240,7 @@ fn a_value_that_is_no_event_is_kept_masked_and_takes_its_number() {
     let source = register(&mut door);
     let mut bad = message(1, 5, "");
     bad.value = b"not JSON \xff PASSWORD 'hunter2' 4111111111111111".to_vec();
+    let raw_value = bad.value.clone();
     let sent = batch(
         &source,
         vec![bad, message(2, 5, "SELECT '4111 1111 1111 1111'")],
@@ -259,7 +260,12 @@ fn a_value_that_is_no_event_is_kept_masked_and_takes_its_number() {
         "{text}"
     );
     assert!(text.contains("not JSON \\\\xff"), "{text}");
+    // No digest of what was masked: the digest is that of the masked text.
+    let raw = ledger_core::Hash::sha256(&raw_value);
+    assert_ne!(stored.mac, ShortMac::of(&raw.0));
     let masked = log.reader().entry(Index(3)).unwrap();
+    let raw = ledger_core::Hash::sha256(&event(2, "SELECT '4111 1111 1111 1111'"));
+    assert_ne!(masked.mac, ShortMac::of(&raw.0));
     assert!(masked.entry.flags.contains(Flags::DOOR_MASKED));
     let text = String::from_utf8(masked.parts[2].bytes().unwrap().to_vec()).unwrap();
     assert!(

@@ -110,6 +110,13 @@ impl LogPaths {
         &self.label
     }
 
+    /// The first part of the origin: the installation's name.
+    pub fn deployment(&self) -> &str {
+        let text = self.origin.as_str();
+        let rest = self.tenant.len() + self.label.len() + "//".len();
+        text.get(..text.len().saturating_sub(rest)).unwrap_or(text)
+    }
+
     /// The log's origin.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -177,6 +184,7 @@ mod tests {
         let paths = LogPaths::new(root, "example.org/audit", "main", "2026").unwrap();
         assert_eq!(paths.origin().as_str(), "example.org/audit/main/2026");
         assert_eq!(paths.folder(), Path::new("d/logs/main/2026"));
+        assert_eq!(paths.deployment(), "example.org/audit");
         assert_eq!(LogPaths::of_origin(root, paths.origin()), Ok(paths));
     }
 }

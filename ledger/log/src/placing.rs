@@ -8,8 +8,11 @@ use super::{
     Arrival, Conflict, ConflictReason, DoorError, Entry, Epoch, EpochOpened, EventHead, Facts,
     Flags, Forged, Gap, Hash, Heartbeat, Index, JsonText, Kind, MESSAGE_LABEL, Message, Nanos,
     Opens, Outcome, Place, SENDER_FLAGS, Sequencer, ShortMac, SourceState, Stream, Turn,
-    WriteError, find_message, rule,
+    WriteError, rule,
 };
+
+/// What reading a value gives; its parts stay with the preparer.
+type Read = (EventHead, Flags);
 
 impl Sequencer {
     /// Places one message. `Err` inside is a refusal that nothing was appended for.
@@ -20,15 +23,16 @@ impl Sequencer {
         message: &Message,
     ) -> Result<Result<Outcome, DoorError>, WriteError> {
         turn.bytes += message.value.len();
-        let mac = match self.keys.get(&state.id) {
-            None => Hash::sha256(&message.value).0,
-            Some(key) => {
-                let expected = key.hmac(MESSAGE_LABEL, &[&message.mac_input()]);
-                if !same(&expected, &message.mac) {
-                    return self.forged(turn, state, message).map(Ok);
-                }
-                expected
+        let keyed = self.keys.get(&state.id);
+        let mac = keyed.map(|key| key.hmac(MESSAGE_LABEL, &[&message.mac_input()]));
+        let read = self.read(message, turn.now);
+        let mac = match mac {
+            Some(expected) if !same(&expected, &message.mac) => {
+                return self.forged(turn, state, message, read).map(Ok);
             }
+            Some(expected) => expected,
+            // No key stands behind it, so nothing unmasked may be in it.
+            None => self.preparer.masked_digest(&message.value).0,
         };
         if rule::is_new_epoch(state, message.epoch) {
             self.new_epoch(turn, state, message)?;
@@ -50,24 +54,30 @@ impl Sequencer {
             }
         };
         let outcome = match place {
-            Place::Next => self.placed(turn, state, message, &arrival, Flags::NONE)?,
+            Place::Next => self.placed(turn, state, message, &arrival, read)?,
             Place::Ahead(gap) => {
                 self.gap(turn, state, &gap, false)?;
-                self.placed(turn, state, message, &arrival, Flags::NONE)?
+                self.placed(turn, state, message, &arrival, read)?
             }
             Place::Late { closed } => {
-                let outcome = self.placed(turn, state, message, &arrival, Flags::LATE)?;
+                let outcome = self.placed(
+                    turn,
+                    state,
+                    message,
+                    &arrival,
+                    (read.0, read.1.with(Flags::LATE)),
+                )?;
                 if let Some(gap) = closed {
                     self.gap(turn, state, &gap, true)?;
                 }
                 outcome
             }
-            Place::Taken => self.repeat_or_conflict(turn, state, message, &arrival)?,
+            Place::Taken => self.repeat_or_conflict(turn, state, message, &arrival, read)?,
             Place::WrongPrevious => {
                 let reason = ConflictReason::WrongPrevious;
-                self.conflict(turn, state, message, &arrival, reason, None)?
+                self.conflict(turn, state, message, &arrival, (reason, None), read)?
             }
-            Place::OldEpoch => self.repeat_or_conflict(turn, state, message, &arrival)?,
+            Place::OldEpoch => self.repeat_or_conflict(turn, state, message, &arrival, read)?,
         };
         Ok(Ok(outcome))
     }
@@ -78,7 +88,7 @@ impl Sequencer {
         state: &SourceState,
         message: &Message,
         arrival: &Arrival,
-        flags: Flags,
+        (head, found): Read,
     ) -> Result<Outcome, WriteError> {
         let index = turn.batch.next();
         let kind = match message.stream {
@@ -86,13 +96,12 @@ impl Sequencer {
             Stream::Heartbeat => Kind::HEARTBEAT,
             Stream::Snapshot => Kind::SNAPSHOT,
         };
-        let (head, found) = self.read(message, turn.now);
         let sent = if message.flags.contains(SENDER_FLAGS) {
             SENDER_FLAGS
         } else {
             Flags::NONE
         };
-        let flags = flags.with(found).with(sent);
+        let flags = found.with(sent);
         let entry = entry_of(kind, flags, &head, state, message, turn.now);
         let parts = self.preparer.parts();
         turn.batch
@@ -109,7 +118,7 @@ impl Sequencer {
     }
 
     /// Reads a message's value; what is no event becomes one that keeps its masked bytes.
-    fn read(&mut self, message: &Message, now: Nanos) -> (EventHead, Flags) {
+    fn read(&mut self, message: &Message, now: Nanos) -> Read {
         // The one dialect of this version; a source's platform will choose.
         let dialect = Dialect::default();
         let read = match message.stream {
@@ -128,12 +137,19 @@ impl Sequencer {
         state: &SourceState,
         message: &Message,
         arrival: &Arrival,
+        read: Read,
     ) -> Result<Outcome, WriteError> {
         let (stream, epoch, sequence) = (arrival.stream, arrival.epoch, arrival.sequence);
         let recent = self.recent.get(state.id, stream, epoch, sequence);
         let kept = match recent {
             Some(mac) => Some((None, mac)),
-            None => find_message(&self.folder, state.id, stream, epoch, sequence)?
+            None => self
+                .old
+                .find(
+                    &self.folder,
+                    (state.id, stream, epoch, sequence),
+                    self.shared.size(),
+                )?
                 .map(|(index, mac)| (Some(index), mac)),
         };
         match kept {
@@ -148,7 +164,7 @@ impl Sequencer {
                 } else {
                     ConflictReason::SameNumberOtherContent
                 };
-                self.conflict(turn, state, message, arrival, reason, other)
+                self.conflict(turn, state, message, arrival, (reason, other), read)
             }
         }
     }
@@ -159,10 +175,9 @@ impl Sequencer {
         state: &SourceState,
         message: &Message,
         arrival: &Arrival,
-        reason: ConflictReason,
-        other: Option<Index>,
+        (reason, other): (ConflictReason, Option<Index>),
+        (head, flags): Read,
     ) -> Result<Outcome, WriteError> {
-        let (head, flags) = self.read(message, turn.now);
         let [facts, who, text] = self.preparer.parts();
         let wrapped = Conflict {
             reason,
@@ -187,8 +202,8 @@ impl Sequencer {
         turn: &mut Turn,
         state: &SourceState,
         message: &Message,
+        (head, flags): Read,
     ) -> Result<Outcome, WriteError> {
-        let (head, flags) = self.read(message, turn.now);
         let [facts, who, text] = self.preparer.parts();
         let wrapped = Forged {
             stream: message.stream,

@@ -13,7 +13,7 @@ use ledger_core::payload::{
     BLOCK_RAW_MAX, SALTS_LEN, StoredPart, payloads_of, put_payload, salts_of, stored_commitment,
 };
 use ledger_core::state::{Position, ShortMac, SourceState};
-use ledger_core::{Entry, Flags, Index, Nanos, PART_COUNT, Salt};
+use ledger_core::{Entry, Flags, Hash, Index, Nanos, PART_COUNT, Salt};
 use ledger_event::{Event, EventError, EventHead, PartsBuf};
 
 use crate::error::WriteError;
@@ -201,6 +201,8 @@ pub(crate) struct Preparer {
     mask: MaskOptions,
     pseudonyms: Pseudonyms,
     parts: PartsBuf,
+    /// The last value as it is after masking, where that changed it.
+    masked: Option<Vec<u8>>,
 }
 
 impl Preparer {
@@ -209,6 +211,7 @@ impl Preparer {
             mask,
             pseudonyms,
             parts: PartsBuf::default(),
+            masked: None,
         }
     }
 
@@ -256,11 +259,14 @@ impl Preparer {
         for redaction in &masked.redactions {
             note(&mut event, "raw_data", *redaction);
         }
-        self.split(&mut event, dialect)
+        let split = self.split(&mut event, dialect);
+        self.masked = Some(masked.text.into_owned().into_bytes());
+        split
     }
 
     /// Facts of the log's making, such as a heartbeat's: the only part.
     pub(crate) fn facts(&mut self, facts: &[u8], time: Nanos) -> (EventHead, Flags) {
+        self.masked = None;
         self.parts.bytes.clear();
         self.parts.bytes.extend_from_slice(facts);
         self.parts.ends = [Some(0..facts.len()), None, None];
@@ -279,6 +285,7 @@ impl Preparer {
 
     fn split(&mut self, event: &mut Event<'_>, dialect: Dialect) -> (EventHead, Flags) {
         let found = recheck(event, dialect, self.mask);
+        self.masked = (found > 0).then(|| event.to_json());
         event.accounts_mut(&mut |account| {
             *account.uid = Some(self.pseudonyms.of(account.name).into());
         });
@@ -290,6 +297,11 @@ impl Preparer {
             .with_if(head.unparsed, Flags::UNPARSED)
             .with_if(found > 0, Flags::DOOR_MASKED);
         (head, flags)
+    }
+
+    /// SHA-256 of the last value, which was `value`, after masking.
+    pub(crate) fn masked_digest(&self, value: &[u8]) -> Hash {
+        Hash::sha256(self.masked.as_deref().unwrap_or(value))
     }
 
     /// The parts of the last event.

@@ -56,26 +56,33 @@ struct Tail {
     finished: bool,
 }
 
-/// Recovers the log in `paths`, whose last signed checkpoint is `signed`.
+/// Recovers the log in `paths`, whose last signed checkpoint is `signed`. Nothing on the disk is
+/// changed before it is known that the log holds what was signed.
 pub(crate) fn recover(paths: &LogPaths, signed: &Checkpoint) -> Result<Recovery, OpenError> {
     let folder = paths.folder();
-    drop_unborn_segment(&folder)?;
-    let segments = list_segments(&folder)?;
-    let Some(last) = segments.last().copied() else {
-        return empty(paths, signed);
+    let (segments, unborn) = born_segments(&folder)?;
+    let tail = match segments.last().copied() {
+        Some(last) => {
+            let headers = check_headers(&folder, &segments, paths.origin())?;
+            Some((last, walk_tail(&folder, last, headers)?))
+        }
+        None => None,
     };
-    let headers = check_headers(&folder, &segments, paths.origin())?;
-    let tail = walk_tail(&folder, last, headers)?;
-    if signed.size > tail.size {
+    let size = tail.as_ref().map_or(TreeSize(0), |(_, tail)| tail.size);
+    if signed.size > size {
         return Err(OpenError::ShorterThanSigned {
             signed: signed.size,
-            size: tail.size,
+            size,
         });
     }
+    drop_unborn(&folder, &segments, unborn, size)?;
+    let Some((last, tail)) = tail else {
+        return empty(paths);
+    };
     let arrays = derive_arrays(&folder, &segments, &tail, signed)?;
     let (segment, dropped) = reopen(&folder, last, &tail)?;
     let unclean = (!tail.finished).then_some(Unclean {
-        rederived_from: Index(tail.arrays_durable.0),
+        rederived_from: Index(tail.arrays_durable.min(signed.size).0),
         ..dropped
     });
     let mut durable = tail.durable;
@@ -90,13 +97,7 @@ pub(crate) fn recover(paths: &LogPaths, signed: &Checkpoint) -> Result<Recovery,
 }
 
 /// A log whose first entry was never made durable.
-fn empty(paths: &LogPaths, signed: &Checkpoint) -> Result<Recovery, OpenError> {
-    if signed.size.0 > 0 {
-        return Err(OpenError::ShorterThanSigned {
-            signed: signed.size,
-            size: TreeSize(0),
-        });
-    }
+fn empty(paths: &LogPaths) -> Result<Recovery, OpenError> {
     let hashes = paths.file(HASHES);
     cut_arrays(&hashes, TreeSize(0))?;
     Ok(Recovery {
@@ -113,39 +114,59 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenErr
     move |error| OpenError::Io { doing, path, error }
 }
 
-/// Removes files of a segment whose birth was interrupted: payloads without entries, or entries
-/// without a good header and without any good frame.
-fn drop_unborn_segment(folder: &Path) -> Result<(), OpenError> {
-    let segments = list_segments(folder)?;
-    if let Some(last) = segments.last() {
-        let entries = EntriesFile::open(folder, *last)?;
-        let unborn = match entries.header() {
-            Err(ReadError::Damaged {
-                error: FormatError::Version { .. },
-                ..
-            })
-            | Ok(_) => false,
-            Err(ReadError::Damaged { .. }) => entries.good_frame_after(0)?.is_none(),
-            Err(other) => return Err(other.into()),
-        };
-        // The very first segment holds entry 0, whose size is signed: the caller sees it missing.
-        if unborn {
-            remove_if_there(&folder.join(entries_name(*last)))?;
-        }
+/// The segments that have a good header, and the last one if its birth was interrupted: it has no
+/// good header and no good frame.
+fn born_segments(folder: &Path) -> Result<(Vec<Index>, Option<Index>), OpenError> {
+    let mut segments = list_segments(folder)?;
+    let Some(last) = segments.last().copied() else {
+        return Ok((segments, None));
+    };
+    let entries = EntriesFile::open(folder, last)?;
+    let unborn = match entries.header() {
+        Ok(_)
+        | Err(ReadError::Damaged {
+            error: FormatError::Version { .. },
+            ..
+        }) => false,
+        Err(ReadError::Damaged { .. }) => entries.good_frame_after(0)?.is_none(),
+        Err(other) => return Err(other.into()),
+    };
+    if unborn {
+        segments.pop();
     }
-    let segments = list_segments(folder)?;
-    let mut removed = false;
+    Ok((segments, unborn.then_some(last)))
+}
+
+/// Removes the files of a segment whose birth was interrupted: it would begin where the log ends.
+/// Files of any other place are evidence that something was removed: nothing is touched.
+fn drop_unborn(
+    folder: &Path,
+    segments: &[Index],
+    unborn: Option<Index>,
+    size: TreeSize,
+) -> Result<(), OpenError> {
+    let mut orphans = Vec::new();
     for file in std::fs::read_dir(folder).map_err(failed("list", folder))? {
-        let name = file.map_err(failed("list", folder))?.file_name();
-        if let Some(LogFile::Payloads(first, _)) = name.to_str().and_then(parse_name) {
-            let orphan = segments.binary_search(&first).is_err();
-            // Payloads below a known segment are evidence of a removed entries file: left alone.
-            if orphan && segments.last().is_none_or(|last| first > *last) {
-                removed |= remove_if_there(&folder.join(payloads_name(first, 0)))?;
-            }
+        let file = file.map_err(failed("list", folder))?;
+        let name = file.file_name();
+        if let Some(LogFile::Payloads(first, _)) = name.to_str().and_then(parse_name)
+            && segments.binary_search(&first).is_err()
+        {
+            orphans.push((first, file.path()));
         }
     }
-    if removed {
+    if let Some(first) = unborn {
+        orphans.push((first, folder.join(entries_name(first))));
+    }
+    let stray = orphans.iter().find(|(first, _)| first.0 != size.0);
+    if let Some((_, path)) = stray {
+        let (path, expected) = (path.clone(), Index(size.0));
+        return Err(OpenError::SegmentMissing { path, expected });
+    }
+    for (_, path) in &orphans {
+        remove_if_there(path)?;
+    }
+    if !orphans.is_empty() {
         sync_folder(folder)?;
     }
     Ok(())
@@ -248,6 +269,13 @@ fn walk_tail(
                 Err(error) => return Err(error.into()),
             },
         };
+        // What has good checksums was written so: by a newer program, or by another log.
+        if matches!(
+            damaged,
+            FormatError::Version { .. } | FormatError::Field { .. }
+        ) {
+            return Err(entries.damaged(at, damaged).into());
+        }
         if let Some(good) = entries.good_frame_after(at)? {
             return Err(OpenError::Corrupt {
                 path: entries.path().to_owned(),
@@ -312,7 +340,8 @@ fn derive_arrays(
 ) -> Result<ArrayWriter, OpenError> {
     let hashes = folder.join(HASHES);
     let reader = ArrayReader::new(hashes.clone());
-    let from = tail.arrays_durable;
+    // Hashes beyond the last signed root are believed by nobody: they are derived from the entries.
+    let from = tail.arrays_durable.min(signed.size);
     let mismatch = OpenError::RootMismatch { size: signed.size };
     let edge = match reader.edge(from) {
         Ok(edge) => edge,

@@ -5,15 +5,16 @@
 //!
 //! Not here: the rule itself ([`crate::rule`]), disk ([`crate::writer`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use keys_secret::{Keystore, SecretKey32};
+use ledger_core::frame::FRAME_ENTRIES_MAX;
 use ledger_core::message::{MESSAGE_LABEL, Message};
-use ledger_core::state::{Gap, ShortMac, SourceState, Stream};
+use ledger_core::state::{Gap, POSITIONS_MAX, SOURCES_MAX, ShortMac, SourceState, Stream};
 use ledger_core::{Entry, Epoch, Flags, Hash, Index, Kind, Nanos, Sequence, SourceId};
 use ledger_event::facts::{
     ClockReason, ClockStep, Conflict, ConflictReason, EpochOpened, Facts, Forged, Heartbeat, Opens,
@@ -25,7 +26,7 @@ use crate::clock::{self, Clock};
 use crate::config::LogOptions;
 use crate::door::{Appended, Batch, DoorError, Outcome, Registration, Request, SourceSpec};
 use crate::error::WriteError;
-use crate::frames::{SENDER_FLAGS, find_message};
+use crate::frames::{Old, SENDER_FLAGS};
 use crate::log::{mark_clock, unmark_clock};
 use crate::prepare::{self, Preparer, Randomness};
 use crate::recent::Recent;
@@ -59,6 +60,8 @@ pub(crate) struct Sequencer {
     pub(crate) clock: Clock,
     pub(crate) clock_rule: clock::Rule,
     pub(crate) sources: BTreeMap<SourceId, SourceState>,
+    /// Keys of all positions, to bound them.
+    pub(crate) positions: BTreeSet<String>,
     pub(crate) keys: HashMap<SourceId, SecretKey32>,
     pub(crate) keystore: Keystore,
     pub(crate) recent: Recent,
@@ -69,6 +72,33 @@ pub(crate) struct Sequencer {
     pub(crate) folder: PathBuf,
     pub(crate) clock_mark: PathBuf,
     pub(crate) first_word: Vec<FirstWord>,
+    /// A request that did not fit into the frame before.
+    pub(crate) held: Option<Request>,
+    /// MACs of old messages that were looked up.
+    pub(crate) old: Old,
+}
+
+/// Sources that a frame touches at most, and positions that it changes.
+const TOUCHED_MAX: usize = 2048;
+/// Entries that a message can become: itself, a new epoch, a gap.
+const ENTRIES_A_MESSAGE: usize = 3;
+/// Bytes of values that a frame holds at most, whatever the settings say.
+const FRAME_VALUES_MAX: usize = 256 << 20;
+
+/// Whether a request can join a frame without breaking its bounds.
+fn fits(turn: &Turn, request: &Request) -> bool {
+    let Request::Append { batch, .. } = request else {
+        return true;
+    };
+    let entries = turn.batch.len() + ENTRIES_A_MESSAGE * batch.messages.len();
+    let bytes: usize = batch
+        .messages
+        .iter()
+        .map(|message| message.value.len())
+        .sum();
+    entries < FRAME_ENTRIES_MAX
+        && turn.batch.positions.len() + batch.positions.len() <= TOUCHED_MAX
+        && turn.bytes + bytes <= FRAME_VALUES_MAX
 }
 
 /// An entry that opening the log demands before anything else.
@@ -101,12 +131,24 @@ impl Sequencer {
                 self.own_entry(&mut turn, word.kind, &word.facts)?;
             }
             self.send(turn)?;
-            // An accepted clock is on its way to the disk: were it lost, nothing was stamped yet.
+            let size = ledger_core::TreeSize(self.next.0);
+            while self.shared.size() < size && self.shared.stopped().is_none() {
+                let before = ledger_core::TreeSize(size.0.saturating_sub(1));
+                self.shared.wait_longer_than(before, Duration::from_secs(1));
+            }
+            if self.shared.stopped().is_some() {
+                return Ok(());
+            }
+            // The entry that accepts a clock is durable.
             unmark_clock(&self.clock_mark)?;
         }
         loop {
             let wait = self.until_tick();
-            let request = match self.requests.recv_timeout(wait) {
+            let request = match self.held.take() {
+                Some(held) => Ok(held),
+                None => self.requests.recv_timeout(wait),
+            };
+            let request = match request {
                 Ok(Request::Close) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(request) => Some(request),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -148,15 +190,23 @@ impl Sequencer {
                     }
                 }
             }
-            let full = turn.batch.len() >= self.options.batch_entries_max
-                || turn.bytes >= self.options.batch_bytes_max;
-            next = if full {
+            next = if self.is_full(turn) {
                 None
             } else {
                 self.requests.try_recv().ok()
             };
+            if next.as_ref().is_some_and(|next| !fits(turn, next)) {
+                // It waits for the next frame: what is written must be readable.
+                self.held = next.take();
+            }
         }
         Ok(false)
+    }
+
+    fn is_full(&self, turn: &Turn) -> bool {
+        turn.batch.len() >= self.options.batch_entries_max
+            || turn.bytes >= self.options.batch_bytes_max
+            || turn.touched.len() >= TOUCHED_MAX
     }
 
     fn begin(&mut self) -> Result<Turn, WriteError> {
@@ -274,6 +324,9 @@ impl Sequencer {
             }
             return Ok(Ok(state.clone()));
         }
+        if self.sources.len() >= SOURCES_MAX {
+            return Ok(Err(DoorError::TooManySources));
+        }
         let last = self.sources.keys().next_back().map_or(0, |id| id.0);
         let id = SourceId(last + 1);
         let mut key_fingerprint = None;
@@ -324,6 +377,15 @@ impl Sequencer {
                 source_id: batch.source,
             }));
         };
+        let fresh = batch
+            .positions
+            .iter()
+            .filter(|position| !self.positions.contains(&position.key));
+        if self.positions.len() + fresh.count() > POSITIONS_MAX {
+            return Ok(Err(DoorError::TooManyPositions));
+        }
+        let keys = batch.positions.iter().map(|position| position.key.clone());
+        self.positions.extend(keys);
         let mut outcomes = Vec::with_capacity(batch.messages.len());
         let mut refused = None;
         for message in &batch.messages {
@@ -342,7 +404,13 @@ impl Sequencer {
             tracing::error!(source = batch.source.0, error = %error, "a source is stopped");
             return Ok(Err(error));
         }
-        turn.batch.positions.extend(batch.positions);
+        // A sender that only repeats is behind: its positions are old ones.
+        let news = outcomes
+            .iter()
+            .any(|outcome| matches!(outcome, Outcome::Appended(_) | Outcome::Late(_)));
+        if news || batch.messages.is_empty() {
+            turn.batch.positions.extend(batch.positions);
+        }
         Ok(Ok(Appended { outcomes, size }))
     }
 }

@@ -172,13 +172,14 @@ impl Shared {
 
     /// Waits until a checkpoint covers a state of `source` that began after the checkpoint of size
     /// `after` (any state, if `None`). Gives what the last checkpoint covers when that is so or
-    /// `wait` is over: `None` if it does not cover the source at all. `Err` is why the log stopped.
+    /// `wait` is over, and whether it is so: `None` if it does not cover the source at all. `Err` is
+    /// why the log stopped.
     pub(crate) fn wait_source(
         &self,
         source: SourceId,
         after: Option<TreeSize>,
         wait: Duration,
-    ) -> Result<Option<(TreeSize, SourceState)>, String> {
+    ) -> Result<Option<(TreeSize, SourceState, bool)>, String> {
         let found = |now: &Published| {
             let sources = now.sources.as_ref()?;
             sources.get(&source).cloned()
@@ -194,7 +195,10 @@ impl Shared {
         let now = result.unwrap_or_else(PoisonError::into_inner).0;
         match self.stopped() {
             Some(reason) if !news(&now) => Err(reason),
-            _ => Ok(found(&now).map(|found| (now.checkpoint.size, found.state))),
+            _ => {
+                let news = news(&now);
+                Ok(found(&now).map(|found| (now.checkpoint.size, found.state, news)))
+            }
         }
     }
 

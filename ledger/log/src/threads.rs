@@ -18,6 +18,7 @@ use crate::clock::{self, Clock};
 use crate::config::LogOptions;
 use crate::door::Request;
 use crate::error::{OpenError, WriteError};
+use crate::frames::Old;
 use crate::history::History;
 use crate::paths::LogPaths;
 use crate::prepare::{Preparer, Pseudonyms, Randomness};
@@ -131,6 +132,7 @@ fn sequencer(
         clock,
         next: Index(durable.edge.size().0),
         ledger_time: durable.ledger_time,
+        positions: durable.positions.keys().cloned().collect(),
         sources: durable.sources,
         keys: source_keys,
         keystore,
@@ -140,6 +142,8 @@ fn sequencer(
         folder: paths.folder(),
         clock_mark: clock_mark(paths),
         first_word: Vec::new(),
+        held: None,
+        old: Old::default(),
     })
 }
 
