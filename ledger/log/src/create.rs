@@ -74,15 +74,19 @@ pub enum CreateError {
 /// # Errors
 /// See [`CreateError`]; nothing that was there is touched.
 pub fn create_log(paths: &LogPaths) -> Result<Created, CreateError> {
-    for path in [paths.keys(), paths.trust(), paths.folder()] {
-        if std::fs::symlink_metadata(&path).is_ok() {
-            return Err(CreateError::Exists { path });
-        }
+    // The first note is what makes a log: without it an interrupted creation goes on.
+    let note = paths.file(LAST_NOTE);
+    if std::fs::symlink_metadata(&note).is_ok() {
+        return Err(CreateError::Exists { path: note });
     }
     let keys = |error: &dyn std::fmt::Display| CreateError::Keys(error.to_string());
     make_folder(paths.root())?;
-    let store = Keystore::create(&paths.keys(), paths.origin(), paths.tenant())
-        .map_err(|error| keys(&error))?;
+    let store = match std::fs::symlink_metadata(paths.keys()) {
+        Ok(_) => Keystore::open(&paths.keys()),
+        Err(_) => Keystore::create(&paths.keys(), paths.origin(), paths.tenant()),
+    };
+    let store = store.map_err(|error| keys(&error))?;
+    // Keys that were made for another log are refused here.
     let pair = store
         .log_signing_keys(paths.origin())
         .map_err(|error| keys(&error))?;
@@ -91,15 +95,16 @@ pub fn create_log(paths: &LogPaths) -> Result<Created, CreateError> {
     if let Some(folder) = paths.trust().parent() {
         make_folder(folder)?;
     }
+    refuse_other_trust(&paths.trust(), &text)?;
     replace(&paths.trust(), text.as_bytes())?;
     let folder = paths.folder();
     make_folder(&folder)?;
+    refuse_strangers(&folder)?;
     make_folder(&folder.join(HASHES))?;
     let public = pair.public().clone();
     let opinion = Box::new(move |note: &Note| second_opinion(&public, note));
     let now = clock::system()().wall;
-    LocalSigner::create(pair, &folder.join(LAST_NOTE), &trust, now, opinion)
-        .map_err(|error| keys(&error))?;
+    LocalSigner::create(pair, &note, &trust, now, opinion).map_err(|error| keys(&error))?;
     sync_folder(&folder)?;
     let (log, _) = Log::open(paths, &LogOptions::default())?;
     let reader = log.reader();
@@ -109,6 +114,36 @@ pub fn create_log(paths: &LogPaths) -> Result<Created, CreateError> {
         checkpoint,
         trust_fingerprint: trust.fingerprint(),
     })
+}
+
+/// A trust file of another log is somebody's: it is not replaced.
+fn refuse_other_trust(path: &Path, text: &str) -> Result<(), CreateError> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes != text.as_bytes() => Err(CreateError::Exists {
+            path: path.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A folder without a first note holds nothing but what an interrupted creation left.
+fn refuse_strangers(folder: &Path) -> Result<(), CreateError> {
+    let failed = |error| CreateError::Io {
+        doing: "list",
+        path: folder.to_owned(),
+        error,
+    };
+    for file in std::fs::read_dir(folder).map_err(failed)? {
+        let file = file.map_err(failed)?;
+        let name = file.file_name();
+        let known = name
+            .to_str()
+            .is_some_and(|name| name == HASHES || name.starts_with(LAST_NOTE));
+        if !known {
+            return Err(CreateError::Exists { path: file.path() });
+        }
+    }
+    Ok(())
 }
 
 /// Folders that an interrupted creation may lack.

@@ -57,3 +57,5 @@ pub use status::{GapStatus, LogStatus, SourceStatus};
 mod agent_tests;
 #[cfg(test)]
 mod log_tests;
+#[cfg(test)]
+mod opening_tests;

@@ -32,22 +32,22 @@ pub(crate) fn event(number: u64, statement: &str) -> Vec<u8> {
     event.to_json()
 }
 
-fn paths(root: &Path) -> LogPaths {
+pub(crate) fn paths(root: &Path) -> LogPaths {
     LogPaths::new(root, "example.org", "main", "2026").unwrap()
 }
 
-fn options() -> LogOptions {
+pub(crate) fn options() -> LogOptions {
     LogOptions {
         checkpoint_every: Duration::from_millis(20),
         ..LogOptions::default()
     }
 }
 
-fn open(root: &Path) -> Log {
+pub(crate) fn open(root: &Path) -> Log {
     Log::open(&paths(root), &options()).unwrap().0
 }
 
-fn message(number: u64, epoch: u32, statement: &str) -> Message {
+pub(crate) fn message(number: u64, epoch: u32, statement: &str) -> Message {
     Message {
         stream: Stream::Record,
         epoch: Epoch(epoch),
@@ -59,7 +59,7 @@ fn message(number: u64, epoch: u32, statement: &str) -> Message {
     }
 }
 
-fn register(door: &mut InProcessDoor) -> SourceState {
+pub(crate) fn register(door: &mut InProcessDoor) -> SourceState {
     let spec = SourceSpec {
         name: "pg".to_owned(),
         platform: "postgresql".to_owned(),
@@ -67,7 +67,7 @@ fn register(door: &mut InProcessDoor) -> SourceState {
     door.register(&spec).unwrap()
 }
 
-fn batch(source: &SourceState, messages: Vec<Message>) -> Batch {
+pub(crate) fn batch(source: &SourceState, messages: Vec<Message>) -> Batch {
     Batch {
         source: source.id,
         messages,
@@ -310,7 +310,7 @@ fn a_copy_taken_under_load_is_recovered_with_all_that_was_acknowledged() {
     log.close().unwrap();
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     for file in std::fs::read_dir(from).unwrap() {
         let file = file.unwrap();
         let target = to.join(file.file_name());
