@@ -6,9 +6,12 @@
 //! becomes of an event.
 
 mod csv;
+mod draft;
 mod format;
 pub mod mask;
 mod postgresql;
+mod stream;
 mod text;
+mod zone;
 
 pub use format::{Format, FormatKeys, RECORD_BYTES_MAX, SettingsError, Step, format_for};

@@ -1,352 +1,43 @@
-//! csvlog as a stream: finds each record, cuts the ones that are too long, and finds the next
-//! record after bytes that are none.
+//! csvlog: records of CSV.
 //!
-//! Not here: what a record means (see `row`, `event`).
+//! Not here: the stream of bytes, what a record means (see `row`, `event`).
 
-use ledger_event::Text;
+use ledger_event::Event;
 
-use super::event::{Reader, Record};
-use super::row::{NotARow, plausible_start};
-use super::zone::Zone;
-use crate::csv::{Scan, Scanner};
-use crate::format::{Format, FormatKeys, RECORD_BYTES_MAX, Step};
-use crate::mask::MaskOptions;
-use crate::text::{Digest, Digests};
+use super::event::Reader;
+use super::row::plausible_start;
+use crate::csv::Scanner;
+use crate::stream::{Ending, Form, NotARow, Record, Refused};
+use crate::text::{Digests, lossless};
+use crate::zone;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
-
-/// The longest window that an open record is asked to be given again in; beyond, it is cut.
-const WINDOW_MAX: usize = RECORD_BYTES_MAX + 1024;
-
-/// A record that is longer than a window: its beginning, and what is known of the rest so far.
-struct Long {
-    head: Vec<u8>,
-    size: u64,
-    digest: Digest,
-    /// A carriage return that may belong to the line end.
-    held: bool,
-    /// How its end is found: as CSV, or as a line of bytes that are no record.
-    scanner: Option<Scanner>,
-}
-
-/// The reader of one stream.
+/// The form of csvlog.
 pub(crate) struct Csvlog {
-    reader: Reader,
-    offset: u64,
-    long: Option<Long>,
-    /// Bytes that are no record were just passed: look for the beginning of one.
-    lost: bool,
+    pub(crate) reader: Reader,
 }
 
-impl Csvlog {
-    /// A reader at the beginning of a stream.
-    pub(crate) fn new(zone: Option<Zone>, mask: MaskOptions, keys: FormatKeys) -> Self {
-        let digests = Digests::new(&keys);
-        let reader = Reader {
-            zone,
-            mask,
-            digests,
-        };
-        Csvlog {
-            reader,
-            offset: 0,
-            long: None,
-            lost: false,
-        }
+impl Form for Csvlog {
+    fn begins(&self, input: &[u8], at_end: bool) -> Option<bool> {
+        plausible_start(input, at_end)
     }
 
-    fn advance(&mut self, bytes: usize) {
-        self.offset = self
-            .offset
-            .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    fn ending(&self) -> Ending {
+        Ending::Csv(Scanner::default())
     }
 
-    fn skip<'i>(&mut self, consumed: usize) -> Step<'i> {
-        self.advance(consumed);
-        Step::Skip { consumed }
+    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'static>>, Refused<'i>> {
+        self.reader.event(record)
     }
 
-    /// A record that the window holds as a whole.
-    fn whole<'i>(&mut self, bytes: &'i [u8], consumed: usize) -> Step<'i> {
-        let offset = self.offset;
-        let record = if bytes.len() > RECORD_BYTES_MAX {
-            let mut digest = self.reader.digests.raw();
-            digest.update(bytes);
-            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            let bytes = head(bytes.get(..RECORD_BYTES_MAX).unwrap_or(bytes));
-            Record {
-                bytes,
-                whole: Some((size, digest)),
-                offset,
-            }
-        } else {
-            Record {
-                bytes,
-                whole: None,
-                offset,
-            }
-        };
-        self.emit(record, consumed)
+    fn unparsed(&mut self, record: Record<'_>, reason: NotARow) -> Box<Event<'static>> {
+        let (text, _) = lossless(record.bytes);
+        let head = text.split(',').next().unwrap_or("");
+        let time = zone::parse(head, self.reader.zone.as_ref());
+        let source = &self.reader.source;
+        source.unparsed(record, reason, time.as_ref())
     }
 
-    fn emit<'i>(&mut self, record: Record<'i>, consumed: usize) -> Step<'i> {
-        match self.reader.event(record) {
-            Ok(mut event) => {
-                if std::mem::take(&mut self.lost) {
-                    event.unmapped.flags.push(Text::from("resynchronised"));
-                }
-                self.advance(consumed);
-                Step::Record { consumed, event }
-            }
-            Err(refused) => {
-                let (reason, record) = *refused;
-                self.refuse(record, reason, consumed)
-            }
-        }
+    fn digests(&self) -> &Digests {
+        &self.reader.source.digests
     }
-
-    fn refuse<'i>(&mut self, record: Record<'i>, reason: NotARow, consumed: usize) -> Step<'i> {
-        self.lost = true;
-        let event = self.reader.unparsed(record, reason);
-        self.advance(consumed);
-        Step::Unparsed { consumed, event }
-    }
-
-    /// Bytes that are no record, up to the end of their line.
-    fn line<'i>(&mut self, input: &'i [u8], at_end: bool, reason: NotARow) -> Step<'i> {
-        self.lost = true;
-        let offset = self.offset;
-        match memchr::memchr(b'\n', input) {
-            Some(end) if end <= WINDOW_MAX => {
-                let bytes = without_return(input.get(..end).unwrap_or(&[]));
-                if bytes.len() > RECORD_BYTES_MAX {
-                    return self.begin_long(input, None);
-                }
-                self.refuse(
-                    Record {
-                        bytes,
-                        whole: None,
-                        offset,
-                    },
-                    reason,
-                    end + 1,
-                )
-            }
-            _ if input.len() > WINDOW_MAX => self.begin_long(input, None),
-            _ if at_end => self.refuse(
-                Record {
-                    bytes: input,
-                    whole: None,
-                    offset,
-                },
-                reason,
-                input.len(),
-            ),
-            _ => Step::NeedMore,
-        }
-    }
-
-    /// Begins to cut a record, or a line of bytes that are none, that the window does not end.
-    fn begin_long<'i>(&mut self, input: &[u8], scanner: Option<Scanner>) -> Step<'i> {
-        // Only what is surely inside the record is taken here; its end is found by the next step.
-        let taken = input.get(..RECORD_BYTES_MAX).unwrap_or(input);
-        let mut long = Long {
-            head: Vec::with_capacity(RECORD_BYTES_MAX),
-            size: 0,
-            digest: self.reader.digests.raw(),
-            held: false,
-            scanner,
-        };
-        if let Some(scanner) = long.scanner.as_mut() {
-            scanner.feed(taken);
-        }
-        long.take(taken);
-        self.long = Some(long);
-        self.skip(taken.len())
-    }
-
-    /// Goes on with a record that is being cut.
-    fn go_on<'i>(&mut self, mut long: Long, input: &'i [u8], at_end: bool) -> Step<'i> {
-        let scan = match long.scanner.as_mut() {
-            Some(scanner) => scanner.feed(input),
-            None => memchr::memchr(b'\n', input).map_or(Scan::Open, Scan::Ended),
-        };
-        match scan {
-            Scan::Ended(end) => {
-                long.take(input.get(..end).unwrap_or(&[]));
-                self.end_long(long, end + 1, None)
-            }
-            // The quotes are out of step: what was taken is no record, and the next line may be
-            // one.
-            Scan::Malformed(at) => {
-                let line = memchr::memrchr(b'\n', input.get(..at).unwrap_or(&[]));
-                let end = line.unwrap_or(at);
-                long.take(input.get(..end).unwrap_or(&[]));
-                let reason = NotARow("a quote in a field that does not end there");
-                self.end_long(long, end + usize::from(line.is_some()), Some(reason))
-            }
-            Scan::Open if input.is_empty() && at_end => {
-                self.end_long(long, 0, Some(NotARow("record ends without a line end")))
-            }
-            Scan::Open if input.is_empty() => {
-                self.long = Some(long);
-                Step::NeedMore
-            }
-            Scan::Open => {
-                long.take(input);
-                self.long = Some(long);
-                self.skip(input.len())
-            }
-        }
-    }
-
-    fn end_long<'i>(
-        &mut self,
-        mut long: Long,
-        consumed: usize,
-        reason: Option<NotARow>,
-    ) -> Step<'i> {
-        if long.held && reason.is_some() {
-            long.release();
-        }
-        let start = self.offset.saturating_sub(long.size);
-        let bytes = head(&long.head).to_vec();
-        let whole = Some((long.size, long.digest));
-        let is_line = long.scanner.is_none();
-        let record = Record {
-            bytes: &bytes,
-            whole,
-            offset: start,
-        };
-        let reason = reason.or(is_line.then_some(NotARow("a line that is no record")));
-        let made = match reason {
-            Some(reason) => Err(Box::new((reason, record))),
-            None => self.reader.event(record),
-        };
-        let (event, parsed) = match made {
-            Ok(event) => (event, true),
-            Err(refused) => {
-                let (reason, record) = *refused;
-                (self.reader.unparsed(record, reason), false)
-            }
-        };
-        self.lost = !parsed;
-        self.advance(consumed);
-        if parsed {
-            Step::Record { consumed, event }
-        } else {
-            Step::Unparsed { consumed, event }
-        }
-    }
-}
-
-impl Long {
-    fn take(&mut self, bytes: &[u8]) {
-        let Some((last, before)) = bytes.split_last() else {
-            return;
-        };
-        if self.held {
-            self.release();
-        }
-        self.add(before);
-        if *last == b'\r' {
-            self.held = true;
-        } else {
-            self.add(&[*last]);
-        }
-    }
-
-    fn release(&mut self) {
-        self.held = false;
-        self.add(b"\r");
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        self.size = self
-            .size
-            .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        self.digest.update(bytes);
-        let room = RECORD_BYTES_MAX.saturating_sub(self.head.len());
-        self.head
-            .extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or(&[]));
-    }
-}
-
-impl Format for Csvlog {
-    fn next<'i>(&mut self, input: &'i [u8], at_end: bool) -> Step<'i> {
-        if let Some(long) = self.long.take() {
-            return self.go_on(long, input, at_end);
-        }
-        if input.is_empty() {
-            return Step::NeedMore;
-        }
-        if self.offset == 0 {
-            if input.starts_with(BOM) {
-                return self.skip(BOM.len());
-            }
-            if BOM.starts_with(input) && !at_end {
-                return Step::NeedMore;
-            }
-        }
-        match input {
-            [b'\n', ..] => return self.skip(1),
-            [b'\r', b'\n', ..] => return self.skip(2),
-            [b'\r'] if !at_end => return Step::NeedMore,
-            _ => {}
-        }
-        match plausible_start(input, at_end) {
-            None => return Step::NeedMore,
-            Some(false) => return self.line(input, at_end, NotARow("a line that is no record")),
-            Some(true) => {}
-        }
-        let mut scanner = Scanner::default();
-        match scanner.feed(input) {
-            Scan::Ended(end) => {
-                let bytes = without_return(input.get(..end).unwrap_or(&[]));
-                self.whole(bytes, end + 1)
-            }
-            Scan::Malformed(at) if at > WINDOW_MAX => {
-                self.begin_long(input, Some(Scanner::default()))
-            }
-            Scan::Malformed(_) => self.line(
-                input,
-                at_end,
-                NotARow("a quote in a field that does not end there"),
-            ),
-            Scan::Open if input.len() > WINDOW_MAX => {
-                self.begin_long(input, Some(Scanner::default()))
-            }
-            Scan::Open if at_end => {
-                self.line(input, at_end, NotARow("record ends without a line end"))
-            }
-            Scan::Open => Step::NeedMore,
-        }
-    }
-
-    fn resume(&mut self, offset: u64) {
-        self.offset = offset;
-        self.long = None;
-        self.lost = false;
-    }
-}
-
-fn without_return(bytes: &[u8]) -> &[u8] {
-    bytes.strip_suffix(b"\r").unwrap_or(bytes)
-}
-
-/// The beginning of a record that was cut: ends at a character.
-fn head(bytes: &[u8]) -> &[u8] {
-    let tail = bytes
-        .iter()
-        .rev()
-        .take(3)
-        .take_while(|b| (0x80..0xC0).contains(*b))
-        .count();
-    let lead = bytes.len().saturating_sub(tail + 1);
-    let cut = if bytes.get(lead).is_some_and(|b| *b >= 0xC0) {
-        lead
-    } else {
-        bytes.len()
-    };
-    bytes.get(..cut).unwrap_or(bytes)
 }

@@ -4,106 +4,22 @@
 
 use std::borrow::Cow;
 
-use ledger_core::Nanos;
-use ledger_event::{Event, Metadata, OCSF_VERSION, Text};
+use ledger_event::{Event, Metadata, Text};
 
 use super::audit::{self, Audit};
 use super::kinds::{audited, endpoint, logged, severity};
-use super::row::{Column, NotARow, Row};
-use super::zone::{self, Time, Zone};
+use super::row::{Column, Row};
 use crate::csv;
-use crate::mask::{self, Dialect, MASK, MaskOptions, Masked};
-use crate::text::{Digest, Digests, cut, without_open_number};
-
-/// Limits of single texts in their JSON form, in bytes; together they stay under the event's bound.
-pub(super) const STATEMENT_MAX: usize = 128 * 1024;
-const RAW_MAX: usize = 224 * 1024;
-pub(super) const PARAMETERS_MAX: usize = 48 * 1024;
-pub(super) const MESSAGE_MAX: usize = 16 * 1024;
-pub(super) const NAME_MAX: usize = 2 * 1024;
+use crate::draft::{Draft, MESSAGE_MAX, NAME_MAX, RAW_MAX, Source};
+use crate::mask::{self, MASK};
+use crate::stream::{NotARow, Record};
+use crate::text::without_open_number;
+use crate::zone::{self, Time, Zone};
 
 /// What a record is read with.
 pub(crate) struct Reader {
+    pub(crate) source: Source,
     pub(crate) zone: Option<Zone>,
-    pub(crate) mask: MaskOptions,
-    pub(crate) digests: Digests,
-}
-
-/// One native record: its bytes without the line end, and what is known when it was cut.
-pub(crate) struct Record<'i> {
-    /// The bytes; the first of them when the record was cut.
-    pub(crate) bytes: &'i [u8],
-    /// Size and keyed digest of the whole, when it was cut.
-    pub(crate) whole: Option<(u64, Digest)>,
-    /// Offset in the native stream.
-    pub(crate) offset: u64,
-}
-
-/// An event while it is made: masking notes what it did.
-pub(super) struct Draft {
-    pub(super) event: Box<Event<'static>>,
-    mask: MaskOptions,
-    /// The whole record holds nothing to mask, so none of its texts does.
-    clean: bool,
-    changed: bool,
-    cut: bool,
-}
-
-impl Draft {
-    /// Notes what is peculiar about the record.
-    fn flag(&mut self, name: &'static str, on: bool) {
-        if on {
-            self.event.unmapped.flags.push(Text::from(name));
-        }
-    }
-
-    /// Notes what was masked; the text to go on with when something was.
-    fn noted(&mut self, path: &'static str, masked: Masked<'_>) -> Option<String> {
-        for redaction in &masked.redactions {
-            mask::note(&mut self.event, path, *redaction);
-        }
-        if masked.redactions.is_empty() {
-            return None;
-        }
-        self.changed = true;
-        Some(masked.text.into_owned())
-    }
-
-    /// Masks a text that is no statement, in place; whether parameters beside it must go.
-    fn plain(&mut self, path: &'static str, text: &mut Cow<'_, str>) -> bool {
-        if self.clean {
-            return false;
-        }
-        let masked = mask::mask_plain(text, Dialect::PostgreSql, self.mask);
-        let parameters_too = masked.parameters_too;
-        if let Some(now) = self.noted(path, masked) {
-            *text = Cow::Owned(now);
-        }
-        parameters_too
-    }
-
-    /// Masks a statement, in place; whether its parameters must go.
-    fn sql(&mut self, path: &'static str, text: &mut Cow<'_, str>) -> bool {
-        if self.clean {
-            return false;
-        }
-        let masked = mask::mask_sql(text, Dialect::PostgreSql, self.mask);
-        let parameters_too = masked.parameters_too;
-        if let Some(now) = self.noted(path, masked) {
-            *text = Cow::Owned(now);
-        }
-        parameters_too
-    }
-
-    /// A text of the event, cut at its limit; none when it is empty.
-    pub(super) fn text(&mut self, text: &str, budget: usize) -> Option<Text<'static>> {
-        if text.is_empty() {
-            return None;
-        }
-        let mut now = Cow::Borrowed(text);
-        self.cut |= cut(&mut now, budget);
-        Some(Text::from(now.into_owned()))
-    }
 }
 
 impl Reader {
@@ -133,15 +49,7 @@ impl Reader {
         } else {
             None
         };
-        let mut draft = Draft {
-            event: Box::default(),
-            mask: self.mask,
-            clean: !was_cut && mask::is_clean(&text),
-            changed: was_cut,
-            cut: was_cut,
-        };
-        draft.flag("invalid-utf8", invalid);
-        draft.flag("nul", memchr::memchr(0, text.as_bytes()).is_some());
+        let mut draft = self.source.draft(&record, &text, invalid);
         self.head(&mut draft, &row, &time);
         let audit = mask_row(&mut draft, &mut row, audit);
         self.body(&mut draft, &row, audit);
@@ -155,21 +63,19 @@ impl Reader {
         event.set_time(time.at);
         let session = row.get(Column::SessionId);
         let line = row.get(Column::SessionLine);
-        let mut uid = self.digests.identity();
+        let mut uid = self.source.digests.identity();
         uid.update(session.as_bytes())
             .update(b"/")
             .update(line.as_bytes());
+        let metadata = std::mem::take(&mut event.metadata);
         event.metadata = Metadata {
-            version: Some(Text::from(OCSF_VERSION)),
-            log_format: Some(Text::from("csvlog")),
             log_level: Some(Text::from(row.get(Column::Severity).to_owned())),
             uid: Some(Text::from(uid.hex(16))),
             original_event_uid: Some(Text::from(format!("{session}/{line}"))),
             correlation_uid: Some(Text::from(session.to_owned())),
             original_time: Some(Text::from(row.get(Column::LogTime).to_owned())),
-            ..Metadata::default()
+            ..metadata
         };
-        event.metadata.product.name = Some(Text::from("PostgreSQL"));
         if let Some((zone, flag)) = &time.assumed {
             event.unmapped.zone = Some(Text::from(zone.clone()));
             event.unmapped.flags.push(Text::from(*flag));
@@ -177,7 +83,6 @@ impl Reader {
         if time.offset_minutes != 0 {
             event.timezone_offset = Some(time.offset_minutes);
         }
-        event.unmapped.grade = Some(Text::from("A"));
         event.unmapped.line = line.parse().ok();
         event.severity_id = Some(severity(row.get(Column::Severity)));
         event.status_id = Some(0);
@@ -239,72 +144,7 @@ impl Reader {
         };
         draft.plain("raw_data", &mut raw);
         draft.event.raw_data = draft.text(&raw, RAW_MAX);
-        finish(draft, record, &self.digests);
-    }
-
-    /// The event of bytes that are no row.
-    pub(crate) fn unparsed(&self, record: Record<'_>, reason: NotARow) -> Box<Event<'static>> {
-        let was_cut = record.whole.is_some();
-        let mut draft = Draft {
-            event: Box::default(),
-            mask: self.mask,
-            clean: false,
-            changed: true,
-            cut: was_cut,
-        };
-        draft.event.classify(0, 0);
-        draft.event.severity_id = Some(3);
-        draft.event.status_id = Some(2);
-        let (text, invalid) = crate::text::lossless(record.bytes);
-        let head = text.split(',').next().unwrap_or("");
-        let time = zone::parse(head, self.zone.as_ref());
-        draft
-            .event
-            .set_time(time.as_ref().map_or(Nanos(0), |time| time.at));
-        draft.flag("no-time", time.is_none());
-        draft.flag("invalid-utf8", invalid);
-        draft.flag("nul", text.contains('\0'));
-        let mut uid = self.digests.identity();
-        uid.update(&record.offset.to_be_bytes())
-            .update(record.bytes);
-        draft.event.metadata = Metadata {
-            version: Some(Text::from(OCSF_VERSION)),
-            log_format: Some(Text::from("csvlog")),
-            uid: Some(Text::from(uid.hex(16))),
-            ..Metadata::default()
-        };
-        draft.event.metadata.product.name = Some(Text::from("PostgreSQL"));
-        draft.event.unmapped.grade = Some(Text::from("A"));
-        draft.event.unmapped.unparsed = Some(Text::from(reason.0));
-        let mut raw = text;
-        draft.plain("raw_data", &mut raw);
-        if was_cut {
-            raw = Cow::Owned(without_open_number(&raw).to_owned());
-        }
-        draft.event.raw_data = draft.text(&raw, RAW_MAX);
-        finish(&mut draft, record, &self.digests);
-        draft.event
-    }
-}
-
-/// Size, digest and marks of what was changed.
-fn finish(draft: &mut Draft, record: Record<'_>, digests: &Digests) {
-    let whole = record.whole.unwrap_or_else(|| {
-        let size = u64::try_from(record.bytes.len()).unwrap_or(u64::MAX);
-        let mut digest = digests.raw();
-        if draft.changed || draft.cut {
-            digest.update(record.bytes);
-        }
-        (size, digest)
-    });
-    let (size, digest) = whole;
-    draft.event.raw_data_size = Some(size);
-    if draft.changed || draft.cut {
-        draft.event.raw_data_hash = digest.fingerprint();
-    }
-    if draft.cut {
-        draft.event.metadata.is_truncated = Some(true);
-        draft.event.metadata.untruncated_size = Some(size);
+        draft.finish(record, &self.source.digests);
     }
 }
 

@@ -8,9 +8,9 @@ use ledger_event::{Endpoint, Event, Text};
 
 use super::audit::Audit;
 use super::classify::{self, Command, audit_changed};
-use super::event::{Draft, MESSAGE_MAX, NAME_MAX, PARAMETERS_MAX, STATEMENT_MAX};
 use super::row::{Column, Row};
 use super::statement::SettingChange;
+use crate::draft::{Draft, MESSAGE_MAX, NAME_MAX, PARAMETERS_MAX, STATEMENT_MAX};
 
 /// A row with pgaudit's text.
 pub(super) fn audited(draft: &mut Draft, row: &Row<'_>, audit: &Audit<'_>) {

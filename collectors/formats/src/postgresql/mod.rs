@@ -12,12 +12,16 @@ mod event;
 mod kinds;
 mod row;
 mod statement;
-mod zone;
 
+use crate::draft::{About, Source};
 use crate::format::{Format, FormatKeys, SettingsError};
-use crate::mask::MaskOptions;
+use crate::mask::{Dialect, MaskOptions};
+use crate::stream::Stream;
+use crate::text::Digests;
+use crate::zone::Zone;
 
-use zone::Zone;
+use csvlog::Csvlog;
+use event::Reader;
 
 const SETTINGS: &str = "form=csvlog, timezone=<IANA name>, keep_first6=true|false";
 
@@ -53,7 +57,19 @@ pub(crate) fn format(
             }
         }
     }
-    Ok(Box::new(csvlog::Csvlog::new(zone, mask, keys.clone())))
+    let about = About {
+        product: "PostgreSQL",
+        log_format: "csvlog",
+        grade: "A",
+    };
+    let source = Source {
+        about,
+        dialect: Dialect::PostgreSql,
+        mask,
+        digests: Digests::new(keys),
+    };
+    let reader = Reader { source, zone };
+    Ok(Box::new(Stream::new(Csvlog { reader })))
 }
 
 #[cfg(test)]

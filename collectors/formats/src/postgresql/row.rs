@@ -6,6 +6,7 @@
 //! message.
 
 use crate::csv::{self, Field};
+use crate::stream::NotARow;
 
 /// Columns by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +36,6 @@ pub(crate) enum Column {
     LeaderPid = 24,
     QueryId = 25,
 }
-
-/// Why a record is no row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NotARow(pub(crate) &'static str);
 
 /// A record with its columns.
 #[derive(Clone, Debug)]
