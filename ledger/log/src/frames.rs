@@ -196,11 +196,14 @@ pub(crate) fn stream_of(kind: Kind) -> Option<Stream> {
 /// Where a message belongs: source, stream, epoch, number.
 pub(crate) type Number = (SourceId, Stream, Epoch, Sequence);
 
+/// A message that was found: its entry and its MAC.
+pub(crate) type Found = (Index, ShortMac);
+
 /// MACs of old messages that were looked up, so that a sender that repeats many costs one look-up a
 /// frame.
 #[derive(Debug, Default)]
 pub(crate) struct Old {
-    known: HashMap<Number, (Index, ShortMac)>,
+    known: HashMap<Number, Found>,
 }
 
 /// MACs of old messages remembered before the memory is emptied.
@@ -213,7 +216,7 @@ impl Old {
         folder: &Path,
         number: Number,
         durable: TreeSize,
-    ) -> Result<Option<(Index, ShortMac)>, ReadError> {
+    ) -> Result<Option<Found>, ReadError> {
         // Numbers begin at 1.
         if number.3 == Sequence(0) {
             return Ok(None);
@@ -235,8 +238,8 @@ fn find_message(
     folder: &Path,
     number: Number,
     durable: TreeSize,
-    known: &mut HashMap<Number, (Index, ShortMac)>,
-) -> Result<Option<(Index, ShortMac)>, ReadError> {
+    known: &mut HashMap<Number, Found>,
+) -> Result<Option<Found>, ReadError> {
     let segments = list_segments(folder)?;
     let start = first_segment(folder, &segments, number, durable)?;
     for first in segments.get(start..).unwrap_or_default() {
@@ -298,7 +301,7 @@ fn messages_of(
     entries: &EntriesFile,
     at: u64,
     frame: &Frame<'_>,
-) -> Result<Vec<(Number, (Index, ShortMac))>, ReadError> {
+) -> Result<Vec<(Number, Found)>, ReadError> {
     let mut messages = Vec::new();
     let rows = frame.entry_bytes().zip(frame.macs());
     for ((bytes, mac), index) in rows.zip(frame.header.first.0..) {

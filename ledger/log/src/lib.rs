@@ -59,3 +59,5 @@ mod agent_tests;
 mod log_tests;
 #[cfg(test)]
 mod opening_tests;
+#[cfg(test)]
+mod time_tests;
