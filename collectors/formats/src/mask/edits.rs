@@ -65,12 +65,13 @@ pub(super) fn adheres(tokens: &[Token]) -> bool {
 pub(super) fn unquote<'t>(token: &Token, text: &'t str) -> Cow<'t, str> {
     let body = token.body(text);
     match token.kind {
-        TokenKind::Str { escapes: true } => Cow::Owned(unescape(body)),
+        TokenKind::Str { escapes: true } => Cow::Owned(unescape(body, quote_of(token, text))),
         TokenKind::Str { escapes: false } if is_unicode(token, text) => {
             let body = decode(body, Form::Unicode);
             Cow::Owned(body.replace("''", "'").replace("\\\\", "\\"))
         }
         TokenKind::Str { escapes: false } => without_pairs(body, "''", "'"),
+        TokenKind::Quoted if quote_of(token, text) == '`' => without_pairs(body, "``", "`"),
         TokenKind::Quoted => without_pairs(body, "\"\"", "\""),
         _ => Cow::Borrowed(body),
     }
@@ -83,27 +84,34 @@ fn without_pairs<'t>(body: &'t str, pair: &str, one: &str) -> Cow<'t, str> {
     Cow::Owned(body.replace(pair, one))
 }
 
+/// The character that a literal or a name begins with.
+fn quote_of(token: &Token, text: &str) -> char {
+    let before = token.body_start.checked_sub(1);
+    let byte = before.and_then(|at| text.as_bytes().get(at));
+    byte.map_or('\'', |byte| char::from(*byte))
+}
+
 /// Whether a literal is `U&'…'`.
 fn is_unicode(token: &Token, text: &str) -> bool {
     token.body_start == token.start + 3 && token.text(text).as_bytes().get(1) == Some(&b'&')
 }
 
-fn unescape(body: &str) -> String {
+fn unescape(body: &str, quote: char) -> String {
     let mut out = String::with_capacity(body.len());
     let mut rest = body;
-    while let Some(at) = memchr::memchr2(b'\\', b'\'', rest.as_bytes()) {
+    let mark = u8::try_from(quote).unwrap_or(b'\'');
+    while let Some(at) = memchr::memchr2(b'\\', mark, rest.as_bytes()) {
         out.push_str(rest.get(..at).unwrap_or(""));
         let here = rest.get(at..).unwrap_or("");
         let mut chars = here.chars();
         let (first, second) = (chars.next(), chars.next());
         let (c, length) = match (first, second) {
-            (Some('\''), Some('\'')) => (Some('\''), 2),
-            (Some('\''), _) => (Some('\''), 1),
-            (_, None) => (None, 1),
-            (_, Some(c)) => match escape(here, Form::Escape) {
+            (Some('\\'), None) => (None, 1),
+            (Some('\\'), Some(c)) => match escape(here, Form::Escape) {
                 Some((named, length)) => (Some(named), length),
                 None => (Some(control(c)), 1 + c.len_utf8()),
             },
+            (_, second) => (Some(quote), 1 + usize::from(second == Some(quote))),
         };
         out.extend(c);
         rest = here.get(length..).unwrap_or("");
@@ -124,16 +132,16 @@ fn control(c: char) -> char {
 
 /// The inverse of [`unquote`].
 pub(super) fn quote(token: &Token, text: &str, inside: &str) -> String {
+    let mark = quote_of(token, text);
+    let doubled = |text: &str| text.replace(mark, &String::from_iter([mark, mark]));
     match token.kind {
         TokenKind::Str { escapes: false } if is_unicode(token, text) => {
-            inside.replace('\\', "\\\\").replace('\'', "''")
+            doubled(&inside.replace('\\', "\\\\"))
         }
-        TokenKind::Str { escapes: false } => inside.replace('\'', "''"),
-        TokenKind::Quoted => inside.replace('"', "\"\""),
-        TokenKind::Str { escapes: true } => inside
-            .replace('\\', "\\\\")
-            .replace('\'', "''")
-            .replace('\n', "\\n"),
+        TokenKind::Str { escapes: false } | TokenKind::Quoted => doubled(inside),
+        TokenKind::Str { escapes: true } => {
+            doubled(&inside.replace('\\', "\\\\")).replace('\n', "\\n")
+        }
         _ => inside.to_owned(),
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Strings (`'…'`, `E'…'`, `N'…'`, `B'…'`, `X'…'`, `U&'…'`), quoted names (`"…"`), dollar bodies
 //! (`$tag$…$tag$`), comments (`--`, nested `/* */`), numbers, `$1`, words. PostgreSQL 18 manual,
-//! 4.1 "Lexical Structure". Not here: what a token means.
+//! 4.1 "Lexical Structure". MariaDB's strings also stand in double quotes and have backslash
+//! escapes, its names stand in backticks, `#` begins a comment, `--` only before a blank, comments do
+//! not nest, and what is in `/*! … */` is no comment (MariaDB Knowledge Base, "Comment Syntax",
+//! "String Literals"). Not here: what a token means.
 
 use super::Dialect;
 
@@ -68,16 +71,16 @@ impl Token {
 pub(crate) struct Lexer<'t> {
     bytes: &'t [u8],
     at: usize,
+    mariadb: bool,
 }
 
 impl<'t> Lexer<'t> {
-    /// Begins at the first byte. All dialects known so far quote alike.
+    /// Begins at the first byte.
     pub(crate) fn new(text: &'t str, dialect: Dialect) -> Self {
-        match dialect {
-            Dialect::PostgreSql => Lexer {
-                bytes: text.as_bytes(),
-                at: 0,
-            },
+        Lexer {
+            bytes: text.as_bytes(),
+            at: 0,
+            mariadb: dialect == Dialect::MariaDb,
         }
     }
 
@@ -151,8 +154,32 @@ impl<'t> Lexer<'t> {
 
     fn string(&mut self, prefix: usize, escapes: bool) -> Token {
         let body = self.at + prefix + 1;
-        let end = self.closing(body, b'\'', escapes);
+        let quote = self.peek(prefix);
+        let escapes = escapes || self.mariadb;
+        let end = self.closing(body, quote, escapes);
         self.quoted(TokenKind::Str { escapes }, body, end, 1)
+    }
+
+    fn name(&mut self, quote: u8) -> Token {
+        let end = self.closing(self.at + 1, quote, false);
+        self.quoted(TokenKind::Quoted, self.at + 1, end, 1)
+    }
+
+    fn line_comment(&mut self, mark: usize) -> Token {
+        let length = memchr::memchr(b'\n', self.rest(self.at));
+        let end = length.map_or(self.bytes.len(), |length| self.at + length);
+        self.quoted(TokenKind::Comment, self.at + mark, Some(end), 0)
+    }
+
+    /// Length of `/*!40101` or `/*M!100100`, whose inside is read as code; 0 for a comment.
+    fn executable(&self) -> usize {
+        let mark = match (self.peek(2), self.peek(3)) {
+            (b'!', _) => 3,
+            (b'M', b'!') => 4,
+            _ => return 0,
+        };
+        let digits = self.rest(self.at + mark).iter().take(6);
+        mark + digits.take_while(|b| b.is_ascii_digit()).count()
     }
 
     fn block_comment(&mut self) -> Token {
@@ -172,7 +199,7 @@ impl<'t> Lexer<'t> {
                     }
                     at += 2;
                 }
-                (Some(b'/'), Some(b'*')) => {
+                (Some(b'/'), Some(b'*')) if !self.mariadb => {
                     depth += 1;
                     at += 2;
                 }
@@ -212,10 +239,15 @@ impl<'t> Lexer<'t> {
             .iter()
             .take_while(|b| is_word(**b))
             .count();
+        let quote = self.peek(length);
         match (length, self.peek(0) | 0x20, self.peek(1), self.peek(2)) {
-            (1, b'e', b'\'', _) => self.string(1, true),
+            (1, b'e', b'\'', _) if !self.mariadb => self.string(1, true),
             (1, b'n' | b'b' | b'x', b'\'', _) => self.string(1, false),
-            (1, b'u', b'&', b'\'') => self.string(2, false),
+            (1, b'u', b'&', b'\'') if !self.mariadb => self.string(2, false),
+            // A character set, as in `_utf8mb4'x'`.
+            _ if self.mariadb && self.peek(0) == b'_' && matches!(quote, b'\'' | b'"') => {
+                self.string(length, false)
+            }
             _ => self.plain(TokenKind::Word, self.at + length),
         }
     }
@@ -236,17 +268,17 @@ impl Iterator for Lexer<'_> {
             .take_while(|b| b.is_ascii_whitespace())
             .count();
         let first = *self.bytes.get(self.at)?;
+        let blank = |byte: u8| byte == 0 || byte.is_ascii_whitespace();
         Some(match (first, self.peek(1)) {
             (b'\'', _) => self.string(0, false),
-            (b'"', _) => {
-                let end = self.closing(self.at + 1, b'"', false);
-                self.quoted(TokenKind::Quoted, self.at + 1, end, 1)
-            }
-            (b'$', _) => self.dollar(),
-            (b'-', b'-') => {
-                let length = memchr::memchr(b'\n', self.rest(self.at));
-                let end = length.map_or(self.bytes.len(), |length| self.at + length);
-                self.quoted(TokenKind::Comment, self.at + 2, Some(end), 0)
+            (b'"', _) if self.mariadb => self.string(0, true),
+            (b'"', _) => self.name(b'"'),
+            (b'`', _) if self.mariadb => self.name(b'`'),
+            (b'#', _) if self.mariadb => self.line_comment(1),
+            (b'$', _) if !self.mariadb => self.dollar(),
+            (b'-', b'-') if !self.mariadb || blank(self.peek(2)) => self.line_comment(2),
+            (b'/', b'*') if self.mariadb && self.executable() > 0 => {
+                self.plain(TokenKind::Comment, self.at + self.executable())
             }
             (b'/', b'*') => self.block_comment(),
             (b'0'..=b'9', _) => {
@@ -265,7 +297,11 @@ mod tests {
     use super::*;
 
     fn kinds(text: &str) -> Vec<(String, bool)> {
-        Lexer::new(text, Dialect::PostgreSql)
+        kinds_of(text, Dialect::PostgreSql)
+    }
+
+    fn kinds_of(text: &str, dialect: Dialect) -> Vec<(String, bool)> {
+        Lexer::new(text, dialect)
             .map(|t| (t.text(text).to_owned(), t.closed))
             .collect()
     }
@@ -293,6 +329,35 @@ mod tests {
     }
 
     #[test]
+    fn forms_of_quoting_of_mariadb() {
+        for (text, expected) in [
+            (r"a'b\'c''d'", &["a", r"'b\'c''d'"][..]),
+            (r#""a""b\"c" `d``e`"#, &[r#""a""b\"c""#, "`d``e`"]),
+            (
+                "1 # c 'x\n2 --3\n-- 'y",
+                &["1", "# c 'x", "2", "-", "-", "3", "-- 'y"],
+            ),
+            ("/* a /* b */ c", &["/* a /* b */", "c"]),
+            (
+                "/*!40101 SET x='y' */ /*M!1 z*/",
+                &[
+                    "/*!40101", "SET", "x", "=", "'y'", "*", "/", "/*M!1", "z", "*", "/",
+                ],
+            ),
+            (
+                "_utf8mb4'x' u@'h' $a$",
+                &["_utf8mb4'x'", "u", "@", "'h'", "$a$"],
+            ),
+        ] {
+            let got: Vec<String> = kinds_of(text, Dialect::MariaDb)
+                .into_iter()
+                .map(|(t, _)| t)
+                .collect();
+            assert_eq!(got, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_not_closed_reaches_the_end() {
         for text in [
             "'a", "E'a\\", "E'a\\'", "\"a", "$x$ $y$", "/* /* */", "'a''",
@@ -305,9 +370,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_tokens_in_order(text in "\\PC*|[-'\"$/*ex \\\\a\n]{0,40}") {
+        fn any_text_is_tokens_in_order(text in "\\PC*|[-'\"$/*ex_`#!M \\\\a\n]{0,40}", mariadb: bool) {
             let mut last = 0;
-            for token in Lexer::new(&text, Dialect::PostgreSql) {
+            let dialect = if mariadb { Dialect::MariaDb } else { Dialect::PostgreSql };
+            for token in Lexer::new(&text, dialect) {
                 assert!(token.start >= last && token.end > token.start);
                 assert!(token.start <= token.body_start && token.body_end <= token.end);
                 assert!(text.is_char_boundary(token.start) && text.is_char_boundary(token.end));

@@ -239,6 +239,105 @@ fn statements_lose_their_secrets_and_nothing_else() {
 }
 
 #[test]
+fn statements_of_mariadb_lose_their_secrets_and_nothing_else() {
+    let check = |text: &str, expected: &str| {
+        for text in [text, expected] {
+            let masked = mask_sql(text, Dialect::MariaDb, PLAIN);
+            assert_eq!(masked.text, expected, "{text}");
+        }
+    };
+    for (text, expected) in [
+        (
+            "CREATE USER a@'127.0.0.1' IDENTIFIED BY 'x\\'y'",
+            "CREATE USER a@'127.0.0.1' IDENTIFIED BY '***'",
+        ),
+        (
+            "CREATE USER a@'h' IDENTIFIED BY \"x\"",
+            "CREATE USER a@'h' IDENTIFIED BY \"***\"",
+        ),
+        (
+            "CREATE USER a@'h' IDENTIFIED BY *****",
+            "CREATE USER a@'h' IDENTIFIED BY *****",
+        ),
+        (
+            "CREATE USER a@'h' IDENTIFIED BY PASSWORD '*94BDCEBE'",
+            "CREATE USER a@'h' IDENTIFIED BY PASSWORD '***'",
+        ),
+        (
+            "ALTER USER a@'h' IDENTIFIED VIA ed25519 USING PASSWORD('x') OR unix_socket OR p AS 'y' REQUIRE SUBJECT 's'",
+            "ALTER USER a@'h' IDENTIFIED VIA ed25519 USING PASSWORD('***') OR unix_socket OR p AS '***' REQUIRE SUBJECT 's'",
+        ),
+        (
+            "ALTER USER a IDENTIFIED WITH p BY 'x' REPLACE 'y' COMMENT 'c'",
+            "ALTER USER a IDENTIFIED WITH p BY '***' REPLACE '***' COMMENT 'c'",
+        ),
+        (
+            "GRANT ALL ON *.* TO 'a'@'h' IDENTIFIED BY 'x' WITH GRANT OPTION",
+            "GRANT ALL ON *.* TO 'a'@'h' IDENTIFIED BY '***' WITH GRANT OPTION",
+        ),
+        ("SET PASSWORD = 'x'", "SET PASSWORD = '***'"),
+        (
+            "SET PASSWORD FOR a@'h' = PASSWORD(*****)",
+            "SET PASSWORD FOR a@'h' = PASSWORD(*****)",
+        ),
+        (
+            "SET PASSWORD FOR 'a'@'h' = PASSWORD('x')",
+            "SET PASSWORD FOR 'a'@'h' = PASSWORD('***')",
+        ),
+        (
+            "SET PASSWORD FOR 'a'@'h' = 'x'",
+            "SET PASSWORD FOR 'a'@'h' = '***'",
+        ),
+        (
+            "CHANGE MASTER TO MASTER_HOST='h', MASTER_PASSWORD='x', MASTER_PORT=3306",
+            "CHANGE MASTER TO MASTER_HOST='h', MASTER_PASSWORD='***', MASTER_PORT=3306",
+        ),
+        (
+            "START SLAVE USER='u' PASSWORD='x'",
+            "START SLAVE USER='u' PASSWORD='***'",
+        ),
+        (
+            "CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'h', PASSWORD 'x')",
+            "CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'h', PASSWORD '***')",
+        ),
+        (
+            "CREATE TABLE t (id int) ENGINE=FEDERATED CONNECTION='mysql://u:pw@h:3306/d/t'",
+            "CREATE TABLE t (id int) ENGINE=FEDERATED CONNECTION='mysql://u:***@h:3306/d/t'",
+        ),
+        (
+            "PREPARE s FROM 'ALTER USER a IDENTIFIED BY ''x'''",
+            "PREPARE s FROM 'ALTER USER a IDENTIFIED BY ''***'''",
+        ),
+        (
+            r#"EXECUTE IMMEDIATE "SET PASSWORD FOR a = 'x'""#,
+            r#"EXECUTE IMMEDIATE "SET PASSWORD FOR a = '***'""#,
+        ),
+        (
+            "SELECT AES_ENCRYPT('data', 'key') # password",
+            "SELECT AES_ENCRYPT('***', '***') # password",
+        ),
+        (
+            "/*!50003 CREATE USER a IDENTIFIED BY 'x' */",
+            "/*!50003 CREATE USER a IDENTIFIED BY '***' */",
+        ),
+        (
+            "CREATE USER a IDENTIFIED BY 'lea",
+            "CREATE USER a IDENTIFIED BY '***",
+        ),
+        (
+            "INSERT INTO `password` VALUES (_utf8'a')",
+            "INSERT INTO `password` VALUES (_utf8'***')",
+        ),
+        (
+            "SELECT `pan` FROM t WHERE pan = \"4111111111111111\"",
+            "SELECT `pan` FROM t WHERE pan = \"************1111\"",
+        ),
+    ] {
+        check(text, expected);
+    }
+}
+
+#[test]
 fn prose_loses_what_it_quotes() {
     for (text, expected) in [
         (
@@ -436,6 +535,11 @@ proptest! {
             let masked = if statement { sql(&text) } else { prose(&text) };
             prop_assert!(!masked.contains("pl4nted-s3cret"), "{text:?} gave {masked:?}");
         }
+        for form in ["IDENTIFIED BY 'pl4nted-s3cret'", "PASSWORD = \"pl4nted-s3cret\"", "IDENTIFIED VIA x USING 'a' OR y AS 'pl4nted-s3cret'"] {
+            let text = format!("{before} {form} {after}");
+            let masked = if statement { mask_sql(&text, Dialect::MariaDb, PLAIN) } else { mask_plain(&text, Dialect::MariaDb, PLAIN) };
+            prop_assert!(!masked.text.contains("pl4nted-s3cret"), "{text:?} gave {masked:?}");
+        }
     }
 
     #[test]
@@ -462,6 +566,12 @@ proptest! {
 
     #[test]
     fn masking_twice_is_masking_once(text in around(), pan in any::<bool>(), more in around()) {
+        for dialect in [Dialect::PostgreSql, Dialect::MariaDb] {
+            let once = mask_sql(&text, dialect, PLAIN).text.into_owned();
+            prop_assert_eq!(&mask_sql(&once, dialect, PLAIN).text, &once);
+            let once = mask_plain(&text, dialect, PLAIN).text.into_owned();
+            prop_assert_eq!(&mask_plain(&once, dialect, PLAIN).text, &once);
+        }
         let text = if pan { format!("{text} PASSWORD 'x' 4111111111111111 {more}") } else { format!("{text}{more}") };
         let once = sql(&text);
         prop_assert_eq!(sql(&once), once);

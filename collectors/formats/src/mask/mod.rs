@@ -11,6 +11,7 @@
 //! masked text changes nothing. Deliberately not here: what a masked event looks like elsewhere,
 //! keyed digests (see the formats).
 
+mod accounts;
 mod edits;
 mod encoded;
 mod lexer;
@@ -32,12 +33,14 @@ pub(crate) const MASK: &str = "***";
 /// How often a text is looked at again after something in it was masked.
 const LOOKS_MAX: u32 = 4;
 
-/// Whose quoting rules a text follows. MariaDB's and others' come with their formats.
+/// Whose quoting rules a text follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Dialect {
     /// PostgreSQL 12 to 18 with `standard_conforming_strings = on`.
     #[default]
     PostgreSql,
+    /// MariaDB and MySQL without `ANSI_QUOTES` and `NO_BACKSLASH_ESCAPES`.
+    MariaDb,
 }
 
 /// What the operator may choose.
@@ -199,9 +202,14 @@ fn is_suspicious(text: &str) -> bool {
     prefilter::hit(text.as_bytes()) || encoded::reveals(text)
 }
 
-/// Looks at every free text of an event again and masks what should not be there. Answers how many
-/// things were masked now; they are also noted in `unmapped.redacted`.
+/// Looks at every free text of an event again and masks what should not be there. An event of
+/// MariaDB is read by its own quoting rules, others by those of `dialect`. Answers how many things
+/// were masked now; they are also noted in `unmapped.redacted`.
 pub fn recheck(event: &mut Event<'_>, dialect: Dialect, options: MaskOptions) -> u32 {
+    let dialect = match event.metadata.product.name.as_deref() {
+        Some("MariaDB" | "MySQL") => Dialect::MariaDb,
+        _ => dialect,
+    };
     let mut notes: Vec<(&'static str, Redaction)> = Vec::new();
     let mut parameters_too = false;
     let mut parameters_masked = false;

@@ -14,20 +14,20 @@ use super::{Dialect, Found, Kind, Lexer, MASK, Reading, Token, TokenKind, is_sus
 const LEVELS_MAX: u32 = 8;
 
 /// A level while it is read.
-struct Level<'t, 'f> {
-    text: &'t str,
+pub(super) struct Level<'t, 'f> {
+    pub(super) text: &'t str,
     tokens: Vec<Token>,
     edits: Vec<Edit>,
     /// For each token, whether an edit touches it.
     edited: Vec<bool>,
     /// Token up to which a call's arguments are masked already.
     called_to: usize,
-    found: &'f mut Found,
-    reading: Reading,
+    pub(super) found: &'f mut Found,
+    pub(super) reading: Reading,
     dialect: Dialect,
     depth: u32,
     /// A secret is named here in a form that no rule knows.
-    unknown: bool,
+    pub(super) unknown: bool,
     /// Where the literals begin and end is in doubt: one is not closed, or a word adheres to one.
     doubtful: bool,
     /// The last token of the level names a secret, whose value can only stand outside.
@@ -86,16 +86,16 @@ fn level(text: &str, dialect: Dialect, reading: Reading, depth: u32, found: &mut
 }
 
 impl<'t> Level<'t, '_> {
-    fn token(&self, at: usize) -> Option<Token> {
+    pub(super) fn token(&self, at: usize) -> Option<Token> {
         self.tokens.get(at).copied()
     }
 
-    fn punct(&self, at: usize, byte: u8) -> bool {
+    pub(super) fn punct(&self, at: usize, byte: u8) -> bool {
         self.token(at)
             .is_some_and(|t| t.kind == TokenKind::Punct(byte))
     }
 
-    fn word(&self, at: usize, word: &str) -> bool {
+    pub(super) fn word(&self, at: usize, word: &str) -> bool {
         self.token(at).is_some_and(|t| t.is_word(self.text, word))
     }
 
@@ -109,7 +109,7 @@ impl<'t> Level<'t, '_> {
         }
     }
 
-    fn edit(&mut self, start: usize, end: usize, kind: Kind) {
+    pub(super) fn edit(&mut self, start: usize, end: usize, kind: Kind) {
         if start >= end || self.text.get(start..end) == Some(MASK) {
             return;
         }
@@ -164,7 +164,9 @@ impl<'t> Level<'t, '_> {
                     self.program(at);
                 } else if word.eq_ignore_ascii_case("uescape") {
                     self.other_escape(at);
-                } else if let Some(kind) = sensitive(word) {
+                } else if let Some(kind) = sensitive(word)
+                    && !self.set_password(at)
+                {
                     self.named(at, kind);
                 }
             }
@@ -234,7 +236,8 @@ impl<'t> Level<'t, '_> {
         if assigned && self.punct(value + 1, b'(') {
             self.mask_call(value + 1, kind);
         } else if assigned || (self.is_account_statement() && !self.is_clause(value)) {
-            if sensitive(token.text(self.text)).is_some() {
+            let names = sensitive(token.text(self.text)).is_some();
+            if names || self.word(value, "identified") {
                 self.unknown = true; // a name in the place of the value names one itself
                 self.dangling = true;
             }
@@ -275,7 +278,7 @@ impl<'t> Level<'t, '_> {
     }
 
     /// A literal and those that continue it; anything joined to it makes the form unknown.
-    fn mask_literals(&mut self, first: usize, kind: Kind) {
+    pub(super) fn mask_literals(&mut self, first: usize, kind: Kind) {
         let mut at = first;
         while let Some(token) = self.token(at) {
             if !matches!(token.kind, TokenKind::Str { .. } | TokenKind::Dollar) {
@@ -296,14 +299,15 @@ impl<'t> Level<'t, '_> {
 
     /// `PASSWORD ('x')` or a list of columns: masks the literals inside, else the form is unknown.
     fn call_or_list(&mut self, open: usize, kind: Kind) {
-        if !self.mask_call(open, kind) {
+        let by_platform = self.punct(open + 1, b'*');
+        if !self.mask_call(open, kind) && !by_platform {
             self.unknown = true;
         }
     }
 
     /// Masks every literal between an opening parenthesis and its closing one; whether there was
     /// one.
-    fn mask_call(&mut self, open: usize, kind: Kind) -> bool {
+    pub(super) fn mask_call(&mut self, open: usize, kind: Kind) -> bool {
         if open < self.called_to {
             return true; // inside a call whose literals are masked already
         }
@@ -335,44 +339,6 @@ impl<'t> Level<'t, '_> {
         any
     }
 
-    /// `IDENTIFIED BY|WITH plugin BY|AS|USING 'x'`.
-    fn identified(&mut self, at: usize) {
-        let next = (at + 1..at + 6).find(|n| {
-            self.token(*n)
-                .is_some_and(|t| matches!(t.kind, TokenKind::Str { .. } | TokenKind::Dollar))
-        });
-        match next {
-            Some(value) => self.mask_literals(value, Kind::Password),
-            None if self.reading == Reading::Statement => self.unknown = true,
-            None => {}
-        }
-    }
-
-    /// `U&'…' UESCAPE '!'`: the literal hides whatever another mark of escapes can hide.
-    fn other_escape(&mut self, at: usize) {
-        let before = at.checked_sub(1).and_then(|n| self.token(n));
-        if let Some(token) = before.filter(|t| matches!(t.kind, TokenKind::Str { .. })) {
-            self.edit(token.body_start, token.body_end, Kind::Literal);
-        }
-    }
-
-    /// `PROGRAM 'command line'`.
-    fn program(&mut self, at: usize) {
-        let Some(token) = self.token(at + 1) else {
-            return;
-        };
-        if !matches!(token.kind, TokenKind::Str { .. } | TokenKind::Dollar) {
-            return;
-        }
-        for (start, end) in super::plain::command_secrets(token.body(self.text)) {
-            self.edit(
-                token.body_start + start,
-                token.body_start + end,
-                Kind::Password,
-            );
-        }
-    }
-
     /// Masks from `start` to where an unquoted value ends.
     fn mask_run(&mut self, start: usize, kind: Kind) {
         let rest = self.text.get(start..).unwrap_or("");
@@ -389,32 +355,6 @@ impl<'t> Level<'t, '_> {
     /// `<REDACTED>` or `<secret>`, which the platform wrote.
     fn is_redacted_by_platform(&self, at: usize) -> bool {
         (self.word(at + 1, "redacted") || self.word(at + 1, "secret")) && self.punct(at + 2, b'>')
-    }
-
-    /// Whether the level is a statement about an account, where a bare word after PASSWORD is a
-    /// mistyped password.
-    fn is_account_statement(&self) -> bool {
-        let verb = self.word(0, "create") || self.word(0, "alter");
-        verb && ["role", "user", "group"]
-            .iter()
-            .any(|word| self.word(1, word))
-    }
-
-    /// Words that may follow PASSWORD in a statement about an account without being one.
-    fn is_clause(&self, at: usize) -> bool {
-        [
-            "valid",
-            "login",
-            "nologin",
-            "expire",
-            "in",
-            "connection",
-            "superuser",
-            "options",
-            "set",
-        ]
-        .iter()
-        .any(|word| self.word(at, word))
     }
 
     /// Reads the inside of literals, quoted names and comments as texts of their own.
