@@ -109,6 +109,11 @@ pub enum MisdeedKind {
         /// What is wrong with it.
         error: FormatError,
     },
+    /// A damaged place with more headers of frames behind it than are looked at.
+    #[error(
+        "damage, with many headers of frames behind it and no good frame among the first of them"
+    )]
+    DamageFollowed,
     /// What follows the last frame of the log is no frame: a write was interrupted, or it was cut.
     #[error(
         "a torn tail after entry count {size}: if the log was interrupted, start it once; \
@@ -208,7 +213,7 @@ pub enum MisdeedKind {
         /// Its source.
         source_id: SourceId,
     },
-    /// More gaps than a source may have open, so that one could be filled twice unseen.
+    /// More gaps than a source may have open. The log is not read on.
     #[error("source {source_id} has too many open gaps at entry {index}")]
     GapsTooMany {
         /// Which.
@@ -216,8 +221,9 @@ pub enum MisdeedKind {
         /// Its source.
         source_id: SourceId,
     },
-    /// A message of a source that was never registered.
-    #[error("source {source_id} sent entries without being registered")]
+    /// A message or a state of a source before any entry that could have registered it. The log is
+    /// not read on.
+    #[error("source {source_id} was not registered before it sends or is stated")]
     SourceUnknown {
         /// The source.
         source_id: SourceId,

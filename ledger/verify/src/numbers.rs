@@ -3,17 +3,20 @@
 //!
 //! Not here: MACs of whole messages, whose key is the source's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger_core::entry::{Entry, Flags, Kind};
 use ledger_core::state::{GAPS_MAX, Mark, ShortMac, SourceState, Stream};
 use ledger_core::{Epoch, Index, SourceId};
 
+use crate::entries::registers;
 use crate::misdeed::MisdeedKind;
 
 /// What the entries so far say of every source that sent one.
 #[derive(Default)]
 pub(crate) struct Numbers {
+    /// How many entries registered one: the sources 1 to this number may be there.
+    registered: u32,
     sources: BTreeMap<SourceId, Derived>,
     touched: Vec<SourceId>,
 }
@@ -36,11 +39,20 @@ fn stream_of(kind: Kind) -> Stream {
     }
 }
 
+/// Whether a misdeed of numbers leaves nothing to go on from.
+pub(crate) fn ends_the_walk(what: &MisdeedKind) -> bool {
+    matches!(
+        what,
+        MisdeedKind::SourceUnknown { .. } | MisdeedKind::GapsTooMany { .. }
+    )
+}
+
 impl Numbers {
     /// Takes the number of an entry.
     ///
     /// # Errors
-    /// The misdeed.
+    /// The misdeed. After [`ends_the_walk`] nothing more can be taken: what is kept of sources and
+    /// gaps would grow without bound.
     pub(crate) fn take(
         &mut self,
         index: Index,
@@ -48,6 +60,10 @@ impl Numbers {
         mac: ShortMac,
     ) -> Result<(), MisdeedKind> {
         let source_id = entry.source;
+        if registers(entry) {
+            self.registered = self.registered.saturating_add(1);
+        }
+        self.check_registered(source_id)?;
         if source_id == SourceId::LOG || [Kind::CONFLICT, Kind::FORGED].contains(&entry.kind) {
             return Ok(());
         }
@@ -75,13 +91,29 @@ impl Numbers {
         Ok(())
     }
 
+    /// Whether a source may be registered by now.
+    fn check_registered(&self, source_id: SourceId) -> Result<(), MisdeedKind> {
+        if source_id.0 > self.registered {
+            return Err(MisdeedKind::SourceUnknown { source_id });
+        }
+        Ok(())
+    }
+
     /// Compares what a frame states of sources with what its entries lead to.
-    pub(crate) fn compare(&mut self, stated: &[SourceState], wrong: &mut dyn FnMut(MisdeedKind)) {
+    ///
+    /// # Errors
+    /// A state of a source that was not registered by then, with which the walk ends.
+    pub(crate) fn compare(
+        &mut self,
+        stated: &[SourceState],
+        wrong: &mut dyn FnMut(MisdeedKind),
+    ) -> Result<(), MisdeedKind> {
+        let ids: BTreeSet<SourceId> = stated.iter().map(|state| state.id).collect();
         for source_id in std::mem::take(&mut self.touched) {
             if let Some(source) = self.sources.get_mut(&source_id) {
                 source.touched = false;
             }
-            if !stated.iter().any(|state| state.id == source_id) {
+            if !ids.contains(&source_id) {
                 wrong(MisdeedKind::SourceDiffers {
                     source_id,
                     field: "state (it states none)",
@@ -89,6 +121,7 @@ impl Numbers {
             }
         }
         for state in stated {
+            self.check_registered(state.id)?;
             let source = self.sources.entry(state.id).or_default();
             // A source may open an epoch before it sends anything in it.
             let fresh = state.marks == [Mark::default(); 3] && state.gaps.is_empty();
@@ -102,6 +135,7 @@ impl Numbers {
                 });
             }
         }
+        Ok(())
     }
 }
 

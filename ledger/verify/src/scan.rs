@@ -4,7 +4,7 @@
 //! Not here: what follows from it ([`crate::segments`]).
 
 use ledger_core::bytes::FormatError;
-use ledger_core::frame::{Frame, FrameHeader};
+use ledger_core::frame::{FRAME_BODY_MAX, Frame, FrameHeader};
 use ledger_core::segment::SegmentHeader;
 
 use crate::error::VerifyError;
@@ -12,6 +12,8 @@ use crate::files::{Opened, Window};
 
 /// Bytes that are searched at once.
 const STEP: usize = 1 << 16;
+/// At most so many bytes are taken for bodies of frames, in one search: four of the longest.
+const SEARCH_MAX: u64 = 4 * FRAME_BODY_MAX as u64;
 /// Bytes of a segment header that say how long it is.
 const PREFIX: usize = 12;
 
@@ -38,12 +40,25 @@ pub(crate) fn read_header(
     Ok(SegmentHeader::decode(bytes).map(|header| (header, length)))
 }
 
-/// Whether a frame with good checksums begins anywhere after the byte at `at`.
+/// What a search for a good frame came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Search {
+    Found,
+    Nothing,
+    /// There are more headers without a good frame than are looked at.
+    GivenUp,
+}
+
+/// Whether a frame with good checksums begins anywhere after the byte at `at`. Headers may overlap
+/// what others claim, so the bytes that are read for them are bounded.
 pub(crate) fn good_frame_after(
     window: &mut Window,
     file: &Opened,
     at: u64,
-) -> Result<bool, VerifyError> {
+) -> Result<Search, VerifyError> {
+    // Bodies have a window of their own, so that the search goes on where it was.
+    let mut bodies = Window::default();
+    let mut left = SEARCH_MAX;
     let mut at = at.saturating_add(1);
     while at < file.len {
         let rest = usize::try_from(file.len - at).unwrap_or(usize::MAX);
@@ -54,8 +69,15 @@ pub(crate) fn good_frame_after(
         match found {
             Some(found) => {
                 at += found as u64;
-                if is_frame(window, file, at)? {
-                    return Ok(true);
+                let header = window.bytes(file, at, FrameHeader::LEN)?;
+                if let Some(Ok(header)) = header.map(FrameHeader::decode) {
+                    let Some(less) = left.checked_sub(u64::from(header.body_len)) else {
+                        return Ok(Search::GivenUp);
+                    };
+                    left = less;
+                    if is_frame(&mut bodies, file, at, header)? {
+                        return Ok(Search::Found);
+                    }
                 }
                 at += 1;
             }
@@ -63,14 +85,15 @@ pub(crate) fn good_frame_after(
             None => at += step.saturating_sub(mark.len() - 1).max(1) as u64,
         }
     }
-    Ok(false)
+    Ok(Search::Nothing)
 }
 
-fn is_frame(window: &mut Window, file: &Opened, at: u64) -> Result<bool, VerifyError> {
-    let bytes = window.bytes(file, at, FrameHeader::LEN)?;
-    let Some(Ok(header)) = bytes.map(FrameHeader::decode) else {
-        return Ok(false);
-    };
+fn is_frame(
+    window: &mut Window,
+    file: &Opened,
+    at: u64,
+    header: FrameHeader,
+) -> Result<bool, VerifyError> {
     let body_at = at.saturating_add(FrameHeader::LEN as u64);
     let body = window.bytes(file, body_at, header.body_len as usize)?;
     Ok(body.is_some_and(|body| Frame::decode(header, body).is_ok()))

@@ -20,11 +20,11 @@ use crate::files::{Opened, Window};
 use crate::folder::{Folder, SegmentFiles, segment_names};
 use crate::marks::Marks;
 use crate::misdeed::MisdeedKind;
-use crate::numbers::Numbers;
+use crate::numbers::{Numbers, ends_the_walk};
 use crate::payloads::{FrameEntries, PayloadFile};
 use crate::place::Place;
 use crate::report::{NotChecked, Progress, Tail};
-use crate::scan::{good_frame_after, read_header};
+use crate::scan::{Search, good_frame_after, read_header};
 use crate::states::Tables;
 use crate::work::Desk;
 
@@ -299,19 +299,21 @@ impl<'a, 'd> Walk<'a, 'd> {
             self.misdeed(&place.name, Some(at), MisdeedKind::FrameShape);
         }
         self.raise_durable(header.arrays_durable, &place.name, at);
-        let entries = self.take_entries(place, &frame)?;
-        let registry = &self.desk.shared.registry;
-        registry.state(
-            &frame.sources,
-            entries.registering.len(),
-            header.first,
-            (&place.name, at),
-        );
+        let Continue(entries) = self.take_entries(place, &frame)? else {
+            return Ok(Break(()));
+        };
+        let shared = self.desk.shared;
+        let file = place.name.clone();
+        let mut wrong = |what| shared.misdeeds.add(&file, Some(at), what);
+        if let Err(what) = self.numbers.compare(&frame.sources, &mut wrong) {
+            wrong(what);
+            return Ok(Break(()));
+        }
+        let (first, count) = (header.first, entries.registering.len());
+        let registry = &shared.registry;
+        registry.state(&frame.sources, count, first, (&place.name, at));
         place.take_payloads(&frame, entries, &mut self.desk)?;
         place.at = at + (FrameHeader::LEN as u64) + u64::from(header.body_len);
-        let (misdeeds, name) = (&self.desk.shared.misdeeds, &place.name);
-        let mut wrong = |what| misdeeds.add(name, Some(at), what);
-        self.numbers.compare(&frame.sources, &mut wrong);
         self.tables.take(frame.sources, frame.positions, &mut wrong);
         if !header.finished {
             return Ok(Continue(false));
@@ -325,30 +327,28 @@ impl<'a, 'd> Walk<'a, 'd> {
         Ok(Continue(true))
     }
 
-    /// The entries of a frame: rules, leaves, tree. Gives what checking their payloads needs.
+    /// The entries of a frame: rules, leaves, tree. Gives what checking their payloads needs, or
+    /// `Break` after a misdeed that nothing can be read behind.
     fn take_entries(
         &mut self,
         place: &Place,
         frame: &Frame<'_>,
-    ) -> Result<FrameEntries, VerifyError> {
+    ) -> Result<ControlFlow<(), FrameEntries>, VerifyError> {
         let mut taken = FrameEntries::default();
         taken.commitments.reserve_exact(frame.entry_bytes().len());
         let mut at = place.at + FrameHeader::LEN as u64;
-        let mut last = None;
         for (bytes, mac) in frame.entry_bytes().zip(frame.macs()) {
             let index = Index(self.edge.size().0);
             let misdeeds = &self.desk.shared.misdeeds;
             let mut wrong = |what| misdeeds.add(&place.name, Some(at), what);
-            let stated = |id| frame.sources.iter().any(|state| state.id == id);
             if let Some(entry) = self.rules.take(index, bytes, &mut wrong) {
                 if let Err(what) = self.numbers.take(index, &entry, mac) {
+                    let ends = ends_the_walk(&what);
                     wrong(what);
+                    if ends {
+                        return Ok(Break(()));
+                    }
                 }
-                let source_id = entry.source;
-                if last != Some(source_id) && !self.tables.knows(source_id) && !stated(source_id) {
-                    wrong(MisdeedKind::SourceUnknown { source_id });
-                }
-                last = Some(source_id);
                 if registers(&entry) {
                     taken.registering.push(index);
                 }
@@ -366,7 +366,7 @@ impl<'a, 'd> Walk<'a, 'd> {
             self.meet()?;
             at += Entry::LEN as u64;
         }
-        Ok(taken)
+        Ok(Continue(taken))
     }
 
     /// What follows the last good frame of a segment: nothing, zeros, a torn tail, or corruption.
@@ -385,9 +385,15 @@ impl<'a, 'd> Walk<'a, 'd> {
             return Ok(Continue(true));
         }
         let newer = matches!(error, FormatError::Version { .. });
-        let what = if newer || !place.is_last || good_frame_after(&mut self.window, file, place.at)?
-        {
+        let search = if newer || !place.is_last {
+            Search::Found
+        } else {
+            good_frame_after(&mut self.window, file, place.at)?
+        };
+        let what = if search == Search::Found {
             MisdeedKind::FrameDamaged { error }
+        } else if search == Search::GivenUp {
+            MisdeedKind::DamageFollowed
         } else if written == place.at {
             let size = self.edge.size();
             MisdeedKind::TornTail { size }

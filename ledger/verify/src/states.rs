@@ -2,7 +2,7 @@
 //!
 //! Not here: whether a source's marks follow from its entries ([`crate::numbers`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger_core::SourceId;
 use ledger_core::segment::SegmentHeader;
@@ -14,6 +14,7 @@ use crate::misdeed::MisdeedKind;
 #[derive(Default)]
 pub(crate) struct Tables {
     sources: BTreeMap<SourceId, SourceState>,
+    names: BTreeSet<String>,
     positions: BTreeMap<String, Vec<u8>>,
 }
 
@@ -30,16 +31,14 @@ impl Tables {
                 let source_id = state.id;
                 wrong(MisdeedKind::SourceDiffers { source_id, field });
             }
+            if !self.sources.contains_key(&state.id) {
+                self.names.insert(state.name.clone());
+            }
             self.sources.insert(state.id, state);
         }
         for Position { key, value } in positions {
             self.positions.insert(key, value);
         }
-    }
-
-    /// Whether a source is registered.
-    pub(crate) fn knows(&self, source: SourceId) -> bool {
-        source == SourceId::LOG || self.sources.contains_key(&source)
     }
 
     /// The first table that a header states otherwise.
@@ -65,7 +64,7 @@ impl Tables {
             None => {
                 let next = self.sources.len().saturating_add(1);
                 let in_order = u32::try_from(next).is_ok_and(|next| state.id.0 == next);
-                let taken = self.sources.values().any(|other| other.name == state.name);
+                let taken = self.names.contains(&state.name);
                 match (in_order, taken) {
                     (false, _) => Some("number"),
                     (true, true) => Some("name"),

@@ -4,6 +4,8 @@
 //! Not here: payloads, which tiles do not hold; fetching, which is the caller's function; what else
 //! a static folder holds, since it is asked for names and not listed.
 
+use std::ops::ControlFlow;
+
 use keys_public::TrustFile;
 use ledger_core::state::ShortMac;
 use ledger_core::tile::{TILE_LEVELS_USED, TILE_WIDTH, Tile, TileKind};
@@ -14,7 +16,7 @@ use crate::error::{FetchError, VerifyError};
 use crate::history::{Head, signed_too_early};
 use crate::marks::{Signed, read_note, read_since};
 use crate::misdeed::{MisdeedKind, Misdeeds};
-use crate::numbers::Numbers;
+use crate::numbers::{Numbers, ends_the_walk};
 use crate::report::{NotChecked, Progress, Report, VerifyOptions};
 
 const CHECKPOINT: &str = "checkpoint";
@@ -122,7 +124,7 @@ impl<'f, 'a> TileWalk<'f, 'a> {
         Ok(())
     }
 
-    /// One tile of level 0 with the bundle beside it; `false` if it cannot be read.
+    /// One tile of level 0 with the bundle beside it; `false` if nothing can be read behind it.
     fn leaves(
         &mut self,
         number: u64,
@@ -136,8 +138,10 @@ impl<'f, 'a> TileWalk<'f, 'a> {
         let entries = self.bundle(number, width)?;
         let mut entries = entries.iter().map(Vec::as_slice);
         for (hash, place) in hashes.iter().zip(0u64..) {
-            if let Some(entry) = entries.next() {
-                self.entry(entry, hash, &tile, number, width, place);
+            let entry = entries.next();
+            let taken = entry.map(|entry| self.entry(entry, hash, &tile, number, width, place));
+            if taken.is_some_and(|flow| flow.is_break()) {
+                return Ok(false);
             }
             let mut full: Vec<(u8, u64)> = Vec::new();
             let above = &mut self.above;
@@ -204,6 +208,7 @@ impl<'f, 'a> TileWalk<'f, 'a> {
         u64::from(tile.width) < TILE_WIDTH && found == entry * 256
     }
 
+    /// One entry beside its hash; `Break` after a misdeed that nothing can be read behind.
     fn entry(
         &mut self,
         bytes: &[u8],
@@ -212,7 +217,7 @@ impl<'f, 'a> TileWalk<'f, 'a> {
         number: u64,
         width: u64,
         place: u64,
-    ) {
+    ) -> ControlFlow<()> {
         let index = Index(self.edge.size().0);
         let path = tile_of(TileKind::Entries, number, width).to_string();
         let misdeeds = &self.misdeeds;
@@ -221,7 +226,11 @@ impl<'f, 'a> TileWalk<'f, 'a> {
         if let Some(entry) = self.rules.take(index, bytes, &mut wrong)
             && let Err(what) = self.numbers.take(index, &entry, ShortMac::ZERO)
         {
+            let ends = ends_the_walk(&what);
             wrong(what);
+            if ends {
+                return ControlFlow::Break(());
+            }
         }
         if leaf_hash(bytes) != *hash {
             let number = number * TILE_WIDTH + place;
@@ -229,6 +238,7 @@ impl<'f, 'a> TileWalk<'f, 'a> {
             misdeeds.add(&tile.to_string(), Some(place * 32), what);
         }
         self.report.entries = self.report.entries.saturating_add(1);
+        ControlFlow::Continue(())
     }
 
     /// Compares the waiting hashes of a level with their tile.

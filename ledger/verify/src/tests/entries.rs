@@ -2,12 +2,12 @@
 
 use ledger_core::entry::{Flags, Kind};
 use ledger_core::state::SourceState;
-use ledger_core::{Epoch, Index, Nanos, SourceId};
+use ledger_core::{Epoch, Index, Nanos, SourceId, TreeSize};
 use ledger_event::facts::{Facts as _, Opened};
 
 use super::log::{Draft, Plan, TestLog, fresh, registration};
 use super::{accepted, built};
-use crate::{MisdeedKind, NotChecked};
+use crate::{MisdeedKind, NotChecked, Report};
 
 /// The sample with one frame more, changed before it is written.
 fn with_frame(drafts: Vec<Draft>, change: &dyn Fn(&mut Plan)) -> TestLog {
@@ -221,7 +221,7 @@ fn more_gaps_than_fit_are_refused() {
     let build = |wrong: bool| {
         let mut log = TestLog::new();
         log.register("first");
-        let count = if wrong { 65 } else { 64 };
+        let count = if wrong { 4000 } else { 64 };
         let mut plan = log.plan((1..=count).map(|n| Draft::message(1, 2 * n)).collect());
         if wrong {
             // No table holds so many, so whoever writes them has to leave them out.
@@ -230,13 +230,74 @@ fn more_gaps_than_fit_are_refused() {
         log.write(plan);
         signed(log)
     };
-    built(&build, ".entries", &|what| {
+    let report = built(&build, ".entries", &|what| {
         matches!(what, MisdeedKind::GapsTooMany { .. })
     });
+    // Two entries and 64 messages come before.
+    let said = NotChecked::AfterDamage { size: TreeSize(66) };
+    assert!(report.not_checked.contains(&said), "{report:?}");
 }
 
 #[test]
-fn a_source_that_was_never_registered_is_refused() {
+fn a_source_that_was_never_registered_is_refused_and_nothing_behind_it_is_read() {
+    let unknown = |source_id: u32| {
+        let expected = SourceId(source_id);
+        move |what: &MisdeedKind| matches!(what, MisdeedKind::SourceUnknown { source_id } if *source_id == expected)
+    };
+    // Each misdeed would be one more source to keep in mind, and nothing bounds them.
+    let ended = |report: &Report, size: u64| {
+        let said = NotChecked::AfterDamage {
+            size: TreeSize(size),
+        };
+        assert!(report.not_checked.contains(&said), "{report:?}");
+        assert_eq!(report.misdeeds.len(), 1);
+    };
+    let build = |wrong: bool| {
+        let first = if wrong { 3 } else { 1 };
+        let drafts = (301..500).map(|n| {
+            let other = if wrong { n } else { 0 };
+            Draft::message(first + u32::try_from(other).unwrap(), n)
+        });
+        with_frame(drafts.collect(), &|_| ())
+    };
+    let report = built(&build, ".entries", &unknown(304));
+    ended(&report, 311);
+    // A conflict is no way around it, nor is a state without entries.
+    let build = |wrong: bool| {
+        let mut draft = Draft::message(if wrong { 3 } else { 2 }, 5);
+        draft.entry.kind = Kind::CONFLICT;
+        with_frame(vec![draft], &|_| ())
+    };
+    built(&build, ".entries", &unknown(3));
+    let build = |wrong: bool| {
+        with_frame(vec![Draft::message(1, 301)], &|plan| {
+            if wrong {
+                plan.sources.extend((3..999).map(|id| fresh(id, "more")));
+            }
+        })
+    };
+    let report = built(&build, ".entries", &unknown(3));
+    ended(&report, 312);
+    // An entry before the one that registers its source comes too early.
+    let build = |wrong: bool| {
+        let mut log = TestLog::sample();
+        let mut drafts = vec![Draft::own(Kind::SOURCE, &registration(3, "third"))];
+        drafts.insert(usize::from(!wrong), Draft::message(3, 1));
+        let mut plan = log.plan(drafts);
+        let mut state = fresh(3, "third");
+        state.epoch = Epoch(7);
+        state.marks[0].sequence.0 = 1;
+        let sent = plan.drafts.iter().find(|draft| draft.entry.sequence.0 == 1);
+        state.marks[0].mac = sent.unwrap().mac;
+        plan.sources.push(state);
+        log.write(plan);
+        log
+    };
+    built(&build, ".entries", &unknown(3));
+}
+
+#[test]
+fn a_source_whose_number_is_too_high_is_refused() {
     let build = |wrong: bool| {
         let source = if wrong { 9 } else { 1 };
         with_frame(vec![Draft::message(source, 301)], &|_| ())
@@ -300,7 +361,9 @@ fn sources_are_numbered_and_named_once() {
             log.register(if wrong { name } else { "other" });
             if wrong && expected == "number" {
                 log = TestLog::sample();
-                let mut plan = log.plan(vec![Draft::own(Kind::SOURCE, b"{}")]);
+                let registrations = (3..=7).map(|n| registration(n, name));
+                let drafts = registrations.map(|facts| Draft::own(Kind::SOURCE, &facts));
+                let mut plan = log.plan(drafts.collect());
                 plan.sources.push(fresh(7, name));
                 log.write(plan);
             }

@@ -11,7 +11,7 @@ use ledger_core::state::Position;
 use ledger_core::{Hash, Index, Nanos, Origin, Salt, TreeSize};
 
 use super::log::{Draft, HeaderLie, TestLog, flip};
-use super::{built, spoiled};
+use super::{accepted, built, names, spoiled, verify};
 use crate::MisdeedKind;
 
 const FIRST: &str = "00000000000000000000.entries";
@@ -306,7 +306,7 @@ fn parts_erased_one_at_a_time_still_verify() {
         log.append(vec![draft]);
         log.sign();
         log.finish();
-        let report = super::accepted(&log.save());
+        let report = accepted(&log.save());
         assert_eq!((report.parts_erased, report.payloads_checked), (2, 5));
     }
 }
@@ -348,4 +348,47 @@ fn a_damaged_block_is_refused() {
             torn || block(what)
         });
     }
+}
+
+/// Headers of frames with good checksums, each of which claims the rest of a long file.
+fn with_headers(count: usize, good_frame: bool) -> TestLog {
+    let mut log = TestLog::sample();
+    log.append(vec![Draft::message(1, 301)]);
+    let segment = log.segments.last_mut().unwrap();
+    let at = SegmentHeader::length(&segment.entries).unwrap();
+    let good = segment.entries[at..].to_vec();
+    let mut header = FrameHeader::decode(&good).unwrap();
+    header.body_len = 60 << 20;
+    segment.entries[at + 70] ^= 1;
+    for _ in 0..count {
+        segment.entries.extend_from_slice(&header.encode());
+    }
+    if good_frame {
+        segment.entries.extend_from_slice(&good);
+    }
+    segment.entries.resize(62 << 20, 0);
+    log
+}
+
+#[test]
+fn the_search_behind_a_damaged_place_is_bounded() {
+    let mut twin = with_headers(0, false);
+    let segment = twin.segments.last_mut().unwrap();
+    let at = SegmentHeader::length(&segment.entries).unwrap();
+    segment.entries[at + 70] ^= 1;
+    accepted(&twin.save());
+    // Sixteen thousand headers would be a terabyte to read.
+    let many = with_headers(1 << 14, true);
+    names(&verify(&many.save()), ".entries", &|what| {
+        matches!(what, MisdeedKind::DamageFollowed)
+    });
+    // A few are looked behind.
+    let few = with_headers(4, true);
+    names(&verify(&few.save()), ".entries", &|what| {
+        matches!(what, MisdeedKind::FrameDamaged { .. })
+    });
+    let none = with_headers(4, false);
+    names(&verify(&none.save()), ".entries", &|what| {
+        matches!(what, MisdeedKind::TornTail { .. } | MisdeedKind::NotZero)
+    });
 }

@@ -258,3 +258,24 @@ fn a_fetch_that_fails_is_an_error() {
     ));
     assert!(fetch("nothing").unwrap().verified());
 }
+
+#[test]
+fn a_source_that_was_never_registered_ends_the_walk_over_tiles() {
+    let build = |source: u32| {
+        let mut log = TestLog::sample();
+        log.append(vec![Draft::message(source, 301)]);
+        log.sign();
+        log
+    };
+    let good = build(1);
+    assert_eq!(verify(&good, &tiles(&good), None).misdeeds, []);
+    let bad = build(3);
+    let report = verify(&bad, &tiles(&bad), None);
+    names(&report, "tile/entries/001.p/56", &|what| {
+        matches!(what, MisdeedKind::SourceUnknown { .. })
+    });
+    let said = NotChecked::AfterDamage {
+        size: TreeSize(311),
+    };
+    assert!(report.not_checked.contains(&said));
+}
