@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 skip=()
 if ! command -v strace >/dev/null; then
     printf 'strace is not installed: the test that fails each file system call once is left out\n'
-    skip=(--skip every_file_system_call_fails_once)
+    skip=(--skip every_file_system_call)
 fi
 
 mkdir -p .cache

@@ -223,7 +223,10 @@ fn exit_of_door(error: &DoorError) -> Exit {
             Exit::Unavailable
         }
         DoorError::UnknownSource { .. } => Exit::NotFound,
-        DoorError::SourceStopped { .. } | DoorError::Key { .. } => Exit::NotAllowed,
+        DoorError::SourceStopped { .. }
+        | DoorError::TooManySources
+        | DoorError::TooManyPositions
+        | DoorError::Key { .. } => Exit::NotAllowed,
         DoorError::TooLarge { .. }
         | DoorError::TooMany { .. }
         | DoorError::BadPosition { .. }
@@ -248,21 +251,24 @@ fn exit_of_open(error: &OpenError) -> Exit {
         OpenError::Read(error) => exit_of_read(error),
         OpenError::Io { error, .. } => Exit::of_io(error),
         OpenError::Held { .. } | OpenError::Write(_) => Exit::Unavailable,
-        OpenError::OtherOrigin { .. } => Exit::Usage,
-        OpenError::ClockBehind { .. } | OpenError::ClockStopped { .. } | OpenError::Keys(_) => {
-            Exit::NotAllowed
-        }
+        OpenError::OtherOrigin { .. } | OpenError::Trust { .. } => Exit::Usage,
+        OpenError::ClockBehind { .. }
+        | OpenError::ClockStopped { .. }
+        | OpenError::Keystore(_)
+        | OpenError::Signer(_) => Exit::NotAllowed,
         OpenError::Corrupt { .. }
         | OpenError::PayloadsShort { .. }
         | OpenError::SegmentMissing { .. }
         | OpenError::ShorterThanSigned { .. }
+        | OpenError::RolledBack { .. }
         | OpenError::RootMismatch { .. } => Exit::Found,
     }
 }
 
 fn exit_of_create(error: &CreateError) -> Exit {
     match error {
-        CreateError::Exists { .. } | CreateError::Keys(_) => Exit::Usage,
+        CreateError::Exists { .. } | CreateError::Trust { .. } => Exit::Usage,
+        CreateError::Keystore(_) | CreateError::Signer(_) => Exit::NotAllowed,
         CreateError::Io { error, .. } => Exit::of_io(error),
         CreateError::Open(error) => exit_of_open(error),
         CreateError::Read(error) => exit_of_read(error),

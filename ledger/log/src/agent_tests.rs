@@ -147,6 +147,7 @@ fn a_new_life_is_recorded_with_what_its_first_heartbeat_says() {
             backlog_bytes: None,
             dropped: None,
             opens,
+            agent: None,
             at: Nanos(1),
         };
         let value = facts.to_json();

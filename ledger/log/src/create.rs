@@ -41,9 +41,21 @@ pub enum CreateError {
         /// What is there.
         path: PathBuf,
     },
-    /// Keys or trust file.
-    #[error("{0}")]
-    Keys(String),
+    /// The keystore.
+    #[error(transparent)]
+    Keystore(#[from] keys_secret::KeystoreError),
+    /// The signer's state.
+    #[error(transparent)]
+    Signer(#[from] keys_secret::OpenSignerError),
+    /// The trust file is none.
+    #[error("{}: {error}", path.display())]
+    Trust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        error: keys_public::TrustFileError,
+    },
     /// The system refused.
     #[error("cannot {doing} {}: {error}", path.display())]
     Io {
@@ -79,19 +91,17 @@ pub fn create_log(paths: &LogPaths) -> Result<Created, CreateError> {
     if std::fs::symlink_metadata(&note).is_ok() {
         return Err(CreateError::Exists { path: note });
     }
-    let keys = |error: &dyn std::fmt::Display| CreateError::Keys(error.to_string());
     make_folder(paths.root())?;
     let store = match std::fs::symlink_metadata(paths.keys()) {
         Ok(_) => Keystore::open(&paths.keys()),
         Err(_) => Keystore::create(&paths.keys(), paths.origin(), paths.tenant()),
     };
-    let store = store.map_err(|error| keys(&error))?;
+    let store = store?;
     // Keys that were made for another log are refused here.
-    let pair = store
-        .log_signing_keys(paths.origin())
-        .map_err(|error| keys(&error))?;
+    let pair = store.log_signing_keys(paths.origin())?;
     let text = trust_file_for(pair.public());
-    let trust = TrustFile::parse(&text).map_err(|error| keys(&error))?;
+    let path = paths.trust();
+    let trust = TrustFile::parse(&text).map_err(|error| CreateError::Trust { path, error })?;
     if let Some(folder) = paths.trust().parent() {
         make_folder(folder)?;
     }
@@ -104,7 +114,7 @@ pub fn create_log(paths: &LogPaths) -> Result<Created, CreateError> {
     let public = pair.public().clone();
     let opinion = Box::new(move |note: &Note| second_opinion(&public, note));
     let now = clock::system()().wall;
-    LocalSigner::create(pair, &note, &trust, now, opinion).map_err(|error| keys(&error))?;
+    LocalSigner::create(pair, &note, &trust, now, opinion)?;
     sync_folder(&folder)?;
     let (log, _) = Log::open(paths, &LogOptions::default())?;
     let reader = log.reader();
@@ -154,18 +164,23 @@ pub(crate) fn finish_folders(paths: &LogPaths) -> Result<(), OpenError> {
             path: folder,
         }));
     }
-    make_folder(&folder.join(HASHES)).map_err(|error| match error {
-        CreateError::Io { doing, path, error } => OpenError::Io { doing, path, error },
-        other => OpenError::Keys(other.to_string()),
-    })
+    let hashes = folder.join(HASHES);
+    if hashes.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir(&hashes).map_err(|error| OpenError::Io {
+        doing: "create",
+        path: hashes.clone(),
+        error,
+    })?;
+    Ok(sync_folder(&folder)?)
 }
 
 /// The facts of entry 0.
 pub(crate) fn opened(paths: &LogPaths) -> Result<Vec<u8>, OpenError> {
-    let keys = |error: keys_secret::KeystoreError| OpenError::Keys(error.to_string());
-    let store = Keystore::open(&paths.keys()).map_err(keys)?;
-    let log = store.log_signing_keys(paths.origin()).map_err(keys)?;
-    let evidence = store.evidence_keys(paths.origin()).map_err(keys)?;
+    let store = Keystore::open(&paths.keys())?;
+    let log = store.log_signing_keys(paths.origin())?;
+    let evidence = store.evidence_keys(paths.origin())?;
     let facts = Opened {
         origin: paths.origin().to_string(),
         keys: vkeys(log.public()),

@@ -231,9 +231,21 @@ pub enum OpenError {
         /// The mark that was left.
         mark: PathBuf,
     },
-    /// Keys, trust file or signer.
-    #[error("{0}")]
-    Keys(String),
+    /// The keystore.
+    #[error(transparent)]
+    Keystore(#[from] keys_secret::KeystoreError),
+    /// The signer's state.
+    #[error(transparent)]
+    Signer(#[from] keys_secret::OpenSignerError),
+    /// The trust file is none.
+    #[error("{}: {error}", path.display())]
+    Trust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        error: keys_public::TrustFileError,
+    },
 }
 
 /// Why a log did not close as it should. All that was acknowledged is durable nevertheless.

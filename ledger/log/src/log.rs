@@ -199,21 +199,28 @@ pub(crate) fn take_lock(paths: &LogPaths) -> Result<File, OpenError> {
         path: path.clone(),
         error,
     })?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| OpenError::Held { lock: path })?;
-    Ok(file)
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Held { lock: path }),
+        Err(error) => Err(OpenError::Io {
+            doing: "lock",
+            path,
+            error: error.into(),
+        }),
+    }
 }
 
 fn open_signer(paths: &LogPaths) -> Result<LocalSigner, OpenError> {
-    let keys = |error: &dyn std::fmt::Display| OpenError::Keys(error.to_string());
     let path = paths.trust();
     let text = std::fs::read_to_string(&path).map_err(|error| OpenError::Io {
         doing: "read",
         path: path.clone(),
         error,
     })?;
-    let trust = TrustFile::parse(&text)
-        .map_err(|error| OpenError::Keys(format!("{}: {error}", path.display())))?;
+    let trust = TrustFile::parse(&text).map_err(|error| OpenError::Trust {
+        path: path.clone(),
+        error,
+    })?;
     if trust.origin() != paths.origin() {
         return Err(OpenError::OtherOrigin {
             path,
@@ -221,13 +228,16 @@ fn open_signer(paths: &LogPaths) -> Result<LocalSigner, OpenError> {
             expected: paths.origin().to_string(),
         });
     }
-    let store = Keystore::open(&paths.keys()).map_err(|error| keys(&error))?;
-    let pair = store
-        .log_signing_keys(paths.origin())
-        .map_err(|error| keys(&error))?;
+    let store = Keystore::open(&paths.keys())?;
+    let pair = store.log_signing_keys(paths.origin())?;
     let public = pair.public().clone();
     let opinion = Box::new(move |note: &Note| second_opinion(&public, note));
-    LocalSigner::open(pair, &paths.file(LAST_NOTE), &trust, opinion).map_err(|error| keys(&error))
+    Ok(LocalSigner::open(
+        pair,
+        &paths.file(LAST_NOTE),
+        &trust,
+        opinion,
+    )?)
 }
 
 fn last_signed(signer: &LocalSigner) -> Result<(Checkpoint, Vec<u8>), OpenError> {

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use keys_secret::{Keystore, KeystoreError, LocalSigner};
+use keys_secret::{Keystore, LocalSigner};
 use ledger_core::Index;
 use ledger_core::layout::HASHES;
 use ledger_core::payload::BlockWriter;
@@ -115,13 +115,12 @@ fn sequencer(
     durable: Durable,
     (requests, writer): (Receiver<Request>, Sender<Work>),
 ) -> Result<Sequencer, OpenError> {
-    let keys = |error: KeystoreError| OpenError::Keys(error.to_string());
-    let keystore = Keystore::open(&paths.keys()).map_err(keys)?;
+    let keystore = Keystore::open(&paths.keys())?;
     let mut source_keys = HashMap::new();
     for state in durable.sources.values().filter(|state| state.keyed) {
-        source_keys.insert(state.id, keystore.source_key(state.id).map_err(keys)?);
+        source_keys.insert(state.id, keystore.source_key(state.id)?);
     }
-    let pseudonyms = Pseudonyms::new(keystore.pseudonym_key(paths.tenant()).map_err(keys)?);
+    let pseudonyms = Pseudonyms::new(keystore.pseudonym_key(paths.tenant())?);
     let clock = clock::system();
     Ok(Sequencer {
         requests,
