@@ -157,6 +157,8 @@ impl Config {
 fn illegal_http(error: &HttpConfigError) -> Illegal {
     let key = match error {
         HttpConfigError::Listen { .. } => "http.listen".to_owned(),
+        HttpConfigError::AgentsListen { .. } => "http.agents.listen".to_owned(),
+        HttpConfigError::AgentsAddress { .. } => "http.agents.address".to_owned(),
         HttpConfigError::EntriesWithoutTiles => "http.entries_public".to_owned(),
         HttpConfigError::OutOfBounds { key, .. } => format!("http.{key}"),
     };

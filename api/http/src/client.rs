@@ -12,27 +12,27 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use collectors_bus::answer::{AcknowledgedAnswer, AppendedAnswer};
+use collectors_bus::form::{self, BATCH_BYTES_MAX, BATCH_TYPE};
 use ledger_core::bytes::Fields;
 use ledger_core::message::{Message, VALUE_MAX};
 use ledger_core::state::{Position, SourceState};
-use ledger_core::{Index, TreeSize};
+use ledger_core::{Index, SourceId, TreeSize};
 use ledger_index::Query;
-use ledger_log::door::{BATCH_MESSAGES_MAX, PUBLISHED_WAIT};
-use ledger_log::{Appended, Batch, Door, DoorError, LogPaths, LogStatus, SourceSpec};
+use ledger_log::door::{ACKNOWLEDGED_WAIT, BATCH_MESSAGES_MAX, PUBLISHED_WAIT};
+use ledger_log::{Acknowledged, Appended, Batch, Door, DoorError, LogPaths, LogStatus, SourceSpec};
 use reqwest::Url;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::batch::{self, BATCH_BYTES_MAX, BATCH_TYPE};
 use crate::fetch::{CHECKPOINT_BYTES_MAX, reason};
 use crate::local::PUBLISHED_PATH;
 use crate::problem::ProblemBody;
 use crate::reads::{Ask, Proof, Reads, ReadsError, Tail};
 use crate::wire::{
-    AppendedAnswer, End, EndLine, PositionsAnswer, PositionsBody, ProofAnswer, RegisterAnswer,
-    RegisterBody, Size,
+    End, EndLine, PositionsAnswer, PositionsBody, ProofAnswer, RegisterAnswer, RegisterBody, Size,
 };
 
 /// What stands before every path; the socket has no host.
@@ -175,6 +175,25 @@ impl SocketDoor {
         Ok(SocketDoor { socket })
     }
 
+    /// Registers a source, with a key of its own or without.
+    fn registration(&self, spec: &SourceSpec, keyed: bool) -> Result<SourceState, DoorError> {
+        let body = RegisterBody {
+            name: spec.name.clone(),
+            platform: spec.platform.clone(),
+            keyed,
+        };
+        let answer: RegisterAnswer = self
+            .socket
+            .post_json("/v1/sources", &body)
+            .map_err(Failure::into_door)?;
+        let state = STANDARD.decode(answer.state).ok().and_then(|bytes| {
+            let mut fields = Fields::new("source state", &bytes);
+            let state = SourceState::decode(&mut fields).ok()?;
+            fields.finish().ok().map(|()| state)
+        });
+        state.ok_or_else(|| nonsense("the state of a source"))
+    }
+
     /// Sends one body, again while the log is busy.
     fn append_body(&self, body: &[u8]) -> Result<Appended, DoorError> {
         let (mut pause, longest) = BUSY_PAUSES;
@@ -194,20 +213,11 @@ impl SocketDoor {
 
 impl Door for SocketDoor {
     fn register(&mut self, spec: &SourceSpec) -> Result<SourceState, DoorError> {
-        let body = RegisterBody {
-            name: spec.name.clone(),
-            platform: spec.platform.clone(),
-        };
-        let answer: RegisterAnswer = self
-            .socket
-            .post_json("/v1/sources", &body)
-            .map_err(Failure::into_door)?;
-        let state = STANDARD.decode(answer.state).ok().and_then(|bytes| {
-            let mut fields = Fields::new("source state", &bytes);
-            let state = SourceState::decode(&mut fields).ok()?;
-            fields.finish().ok().map(|()| state)
-        });
-        state.ok_or_else(|| nonsense("the state of a source"))
+        self.registration(spec, false)
+    }
+
+    fn register_keyed(&mut self, spec: &SourceSpec) -> Result<SourceState, DoorError> {
+        self.registration(spec, true)
     }
 
     fn positions(&mut self, keys: &[String]) -> Result<Vec<Option<Position>>, DoorError> {
@@ -251,7 +261,7 @@ impl Door for SocketDoor {
             } else {
                 &[]
             };
-            let body = batch::encode(batch.source, now, positions);
+            let body = form::encode(batch.source, now, positions);
             let part = self.append_body(&body)?;
             if part.outcomes.len() != now.len() {
                 return Err(nonsense("another number of outcomes"));
@@ -276,6 +286,25 @@ impl Door for SocketDoor {
             .map_err(Failure::into_door)?;
         let Size { size } = answer;
         Ok(TreeSize(size))
+    }
+
+    fn acknowledged(
+        &mut self,
+        source: SourceId,
+        after: Option<TreeSize>,
+        wait: Duration,
+    ) -> Result<Acknowledged, DoorError> {
+        let wait = wait.min(ACKNOWLEDGED_WAIT);
+        let mut parameters = vec![("wait_ms", wait.as_millis().to_string())];
+        parameters.extend(after.map(|size| ("after", size.to_string())));
+        let path = format!("/v1/sources/{source}/acknowledged");
+        let request = self.socket.get(&path, &parameters);
+        let request = request.map(|r| r.timeout(ANSWER_WAIT.saturating_add(wait)));
+        let answer: AcknowledgedAnswer = request
+            .and_then(send)
+            .and_then(json)
+            .map_err(Failure::into_door)?;
+        Acknowledged::try_from(answer).map_err(|error| nonsense(&error.to_string()))
     }
 
     fn status(&mut self) -> Result<LogStatus, DoorError> {
@@ -324,9 +353,9 @@ fn check(batch: &Batch) -> Result<(), DoorError> {
 
 /// As many messages as one body takes, and the rest.
 fn split<'m>(messages: &'m [Message], positions: &[Position]) -> (&'m [Message], &'m [Message]) {
-    let mut length = batch::empty_len(positions);
+    let mut length = form::empty_len(positions);
     let fits = messages.iter().take_while(|message| {
-        length = length.saturating_add(batch::message_len(message));
+        length = length.saturating_add(form::message_len(message));
         length <= BATCH_BYTES_MAX
     });
     // One message alone always fits: its value has a bound far below the body's.

@@ -1,8 +1,9 @@
 //! What an operator can set about the server: the section `[http]` of custody.toml.
 //!
-//! Not here: reading the file (api/cli), TLS (a proxy in front ends it), tokens.
+//! Not here: reading the file (api/cli), TLS for others than agents (a proxy in front ends it),
+//! tokens.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,21 @@ pub struct HttpConfig {
     pub ready_checkpoint_age_s: u64,
     /// Not ready when the log's disk has less than this many MiB free: 0 to 1,048,576.
     pub ready_disk_free_mib: u64,
+    /// Where agents on other machines send to.
+    pub agents: AgentsConfig,
+}
+
+/// The section `[http.agents]`: agents on other machines, over TLS with certificates of the
+/// installation's own authority (`custody sources add` gives each agent its one).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentsConfig {
+    /// Address and port to listen on, such as `0.0.0.0:7481`; empty for none.
+    pub listen: String,
+    /// Host name or IP address, and port, under which agents reach it, such as
+    /// `ledger.example.org:7481`; empty: the address that is listened on. The host stands in the
+    /// server's certificate, and both in the file that an agent is given.
+    pub address: String,
 }
 
 impl Default for HttpConfig {
@@ -55,6 +71,7 @@ impl Default for HttpConfig {
             stop_s: 10,
             ready_checkpoint_age_s: 120,
             ready_disk_free_mib: 256,
+            agents: AgentsConfig::default(),
         }
     }
 }
@@ -65,6 +82,23 @@ pub enum HttpConfigError {
     /// Not an address and a port.
     #[error("http.listen is {value:?}; give an address and a port, such as \"127.0.0.1:7480\"")]
     Listen {
+        /// What was set.
+        value: String,
+    },
+    /// Not an address and a port.
+    #[error(
+        "http.agents.listen is {value:?}; give an address and a port, such as \"0.0.0.0:7481\""
+    )]
+    AgentsListen {
+        /// What was set.
+        value: String,
+    },
+    /// Not what an agent can connect to.
+    #[error(
+        "http.agents.address is {value:?}; give the host name and port that agents connect to, \
+         such as \"ledger.example.org:7481\""
+    )]
+    AgentsAddress {
         /// What was set.
         value: String,
     },
@@ -99,6 +133,81 @@ pub struct HttpOptions {
     pub(crate) stop_s: u64,
     pub(crate) ready_checkpoint_age: Duration,
     pub(crate) ready_disk_free_bytes: u64,
+    pub(crate) agents: Option<AgentsOptions>,
+}
+
+/// Where agents send to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AgentsOptions {
+    pub(crate) listen: SocketAddr,
+    /// What stands in the server's certificate.
+    pub(crate) names: Vec<String>,
+    /// Host and port for agents, if set.
+    pub(crate) address: Option<String>,
+}
+
+impl HttpOptions {
+    /// Host and port that agents are told to send to; `None` if nothing listens for them.
+    pub fn agents_address(&self) -> Option<String> {
+        let agents = self.agents.as_ref()?;
+        let listen = || agents.listen.to_string();
+        Some(agents.address.clone().unwrap_or_else(listen))
+    }
+}
+
+impl AgentsConfig {
+    fn check(&self) -> Result<Option<AgentsOptions>, HttpConfigError> {
+        let shown = |text: &str| text.chars().take(128).collect();
+        let host = match self.address.as_str() {
+            "" => None,
+            address => {
+                let host = host_of(address);
+                let refused = || HttpConfigError::AgentsAddress {
+                    value: shown(address),
+                };
+                Some(host.ok_or_else(refused)?)
+            }
+        };
+        if self.listen.is_empty() {
+            return Ok(None);
+        }
+        let listen: SocketAddr = (self.listen.parse()).map_err(|_| {
+            let value = shown(&self.listen);
+            HttpConfigError::AgentsListen { value }
+        })?;
+        let mut names: Vec<String> = host.into_iter().collect();
+        if !listen.ip().is_unspecified() && !names.contains(&listen.ip().to_string()) {
+            names.push(listen.ip().to_string());
+        }
+        if names.is_empty() {
+            // Every address is listened on, so none of them is a name.
+            return Err(HttpConfigError::AgentsAddress {
+                value: String::new(),
+            });
+        }
+        Ok(Some(AgentsOptions {
+            listen,
+            names,
+            address: Some(self.address.clone()).filter(|address| !address.is_empty()),
+        }))
+    }
+}
+
+/// The host of `HOST:PORT`, as it stands in a certificate.
+fn host_of(address: &str) -> Option<String> {
+    if let Ok(address) = address.parse::<SocketAddr>() {
+        let usable = !address.ip().is_unspecified() && address.port() != 0;
+        return usable.then(|| address.ip().to_string());
+    }
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse::<u16>().ok().filter(|port| *port != 0);
+    let label = |label: &str| {
+        let letters = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        (1..=63).contains(&label.len()) && label.bytes().all(letters)
+    };
+    let named = host.len() <= 253 && host.split('.').all(label);
+    let number = host.parse::<IpAddr>().is_ok();
+    (port.is_some() && named && !number).then(|| host.to_owned())
 }
 
 impl HttpConfig {
@@ -146,6 +255,7 @@ impl HttpConfig {
             stop_s: self.stop_s,
             ready_checkpoint_age: Duration::from_secs(self.ready_checkpoint_age_s),
             ready_disk_free_bytes: self.ready_disk_free_mib << 20,
+            agents: self.agents.check()?,
         })
     }
 
@@ -208,6 +318,46 @@ mod tests {
                 "{error}"
             );
         }
+        let agents = |listen: &str, address: &str| {
+            let (listen, address) = (listen.to_owned(), address.to_owned());
+            check(&|c| {
+                c.agents = AgentsConfig {
+                    listen: listen.clone(),
+                    address: address.clone(),
+                }
+            })
+        };
+        for (listen, address, key) in [
+            ("7481", "", "http.agents.listen"),
+            ("0.0.0.0:7481", "", "http.agents.address"),
+            ("[::]:7481", "", "http.agents.address"),
+            (
+                "127.0.0.1:7481",
+                "ledger.example.org",
+                "http.agents.address",
+            ),
+            ("127.0.0.1:7481", "a b:1", "http.agents.address"),
+            ("127.0.0.1:7481", "0.0.0.0:1", "http.agents.address"),
+            ("", "ledger.example.org:0", "http.agents.address"),
+        ] {
+            let error = agents(listen, address).unwrap_err();
+            assert!(error.contains(key), "{listen} {address}: {error}");
+        }
+        let names = |listen: &str, address: &str| {
+            let options = agents(listen, address).unwrap();
+            let told = options.agents_address().unwrap();
+            (options.agents.unwrap().names.join(" "), told)
+        };
+        let pair = |names: &str, told: &str| (names.to_owned(), told.to_owned());
+        assert_eq!(names("127.0.0.1:1", ""), pair("127.0.0.1", "127.0.0.1:1"));
+        assert_eq!(
+            names("0.0.0.0:1", "h.example:2"),
+            pair("h.example", "h.example:2")
+        );
+        assert_eq!(names("[::1]:1", "[::1]:2"), pair("::1", "[::1]:2"));
+        assert_eq!(names("10.0.0.1:1", "h:2"), pair("h 10.0.0.1", "h:2"));
+        assert_eq!(agents("", "h.example:2").unwrap().agents_address(), None);
+
         assert!(check(&|_| ()).is_ok());
         assert_eq!(check(&|c| c.listen = String::new()).unwrap().listen, None);
         assert!(check(&|c| c.listen = "[::1]:0".to_owned()).is_ok());

@@ -177,7 +177,7 @@ fn large(door: &mut dyn Door, name: &str) {
         .replace("SELECT \\\"", &filler);
     statement = text.into_bytes();
     let messages: Vec<_> = (1..=60).map(|number| message(number, &statement)).collect();
-    assert!(messages.len() * statement.len() > crate::batch::BATCH_BYTES_MAX);
+    assert!(messages.len() * statement.len() > collectors_bus::form::BATCH_BYTES_MAX);
     let position = Position {
         key: format!("file:{name}"),
         value: b"60".to_vec(),

@@ -12,7 +12,7 @@ use actix_web::http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data};
 use actix_web::{Error, HttpResponse, ResponseError as _};
-use ledger_log::door::PUBLISHED_WAIT;
+use ledger_log::door::{ACKNOWLEDGED_WAIT, PUBLISHED_WAIT};
 use tokio::time::timeout;
 
 use crate::local::PUBLISHED_PATH;
@@ -78,6 +78,8 @@ fn refused(request: ServiceRequest, problem: &Problem) -> ServiceResponse<BoxBod
 fn time_bound(site: &Site, path: &str) -> Duration {
     if path == PUBLISHED_PATH {
         PUBLISHED_WAIT.saturating_add(site.options.request)
+    } else if path.ends_with("/acknowledged") {
+        ACKNOWLEDGED_WAIT.saturating_add(site.options.request)
     } else {
         site.options.request
     }

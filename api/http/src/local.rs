@@ -1,23 +1,27 @@
-//! The routes that only the socket has: the door, and reading entries (docs/formats/socket.md).
+//! The routes of the socket: the door, and reading entries (docs/formats/socket.md). Agents have two
+//! of them as well ([`crate::agents`]).
 //!
 //! Not here: what a batch or an entry looks like, and any right finer than who may open the socket.
 
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{self, Bytes, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use collectors_bus::answer::{AcknowledgedAnswer, AppendedAnswer};
+use collectors_bus::bus::WAIT_MAX;
+use collectors_bus::form::{self, BATCH_BYTES_MAX, BATCH_TYPE};
 use jiff::Timestamp;
-use ledger_core::{Index, Nanos, TreeSize};
+use ledger_core::{Index, Nanos, SourceId, TreeSize};
 use ledger_index::Query;
-use ledger_log::{Door, SourceSpec};
+use ledger_log::{Batch, Door, DoorError, SourceSpec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::batch::{self, BATCH_BYTES_MAX, BATCH_TYPE};
 use crate::gate::block;
 use crate::problem::{Problem, ProblemType};
 use crate::reads::{Ask, Reads, Tail};
@@ -25,14 +29,20 @@ use crate::server::{posting, reading};
 use crate::site::Front;
 use crate::stream::stream;
 use crate::wire::{
-    AppendedAnswer, AskQuery, PositionsAnswer, PositionsBody, ProofAnswer, RegisterAnswer,
+    AcknowledgedQuery, AskQuery, PositionsAnswer, PositionsBody, ProofAnswer, RegisterAnswer,
     RegisterBody, Size,
 };
 
+/// Where batches are taken.
+pub(crate) const MESSAGES_ROUTE: &str = "/v1/messages";
+/// Where a sender learns what it may forget.
+pub(crate) const ACKNOWLEDGED_ROUTE: &str = "/v1/sources/{source}/acknowledged";
 /// Where one waits for a checkpoint.
 pub(crate) const PUBLISHED_PATH: &str = "/v1/published";
 /// Longest JSON body, in bytes.
 const JSON_BYTES_MAX: usize = 1 << 20;
+/// How often a request that waits for an acknowledgement looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Most keys of positions that are asked for at once.
 const KEYS_MAX: usize = 1024;
 
@@ -41,7 +51,8 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
     config
         .service(posting("/v1/sources", register))
         .service(posting("/v1/positions", positions))
-        .service(posting("/v1/messages", append))
+        .service(posting(MESSAGES_ROUTE, append))
+        .service(reading(ACKNOWLEDGED_ROUTE, acknowledged))
         .service(reading(PUBLISHED_PATH, published))
         .service(reading("/v1/status", status))
         .service(reading("/v1/entries/{index}", entry))
@@ -51,9 +62,18 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
 }
 
 async fn register(front: Data<Front>, payload: Payload) -> Result<HttpResponse, Problem> {
-    let RegisterBody { name, platform } = json_body(payload).await?;
+    let RegisterBody {
+        name,
+        platform,
+        keyed,
+    } = json_body(payload).await?;
     let mut door = front.site.door.clone();
-    let state = block(move || door.register(&SourceSpec { name, platform })).await?;
+    let spec = SourceSpec { name, platform };
+    let state = block(move || match keyed {
+        true => door.register_keyed(&spec),
+        false => door.register(&spec),
+    });
+    let state = state.await?;
     let state = state.map_err(Problem::of_door)?;
     let mut bytes = Vec::new();
     state.encode(&mut bytes);
@@ -88,6 +108,16 @@ async fn append(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
+    append_batch(&front, &request, payload, |_| Ok(())).await
+}
+
+/// Takes the body of a batch, lets `allowed` look at it, and answers when it is durable.
+pub(crate) async fn append_batch(
+    front: &Front,
+    request: &HttpRequest,
+    payload: Payload,
+    allowed: impl FnOnce(&Batch) -> Result<(), Problem> + Send + 'static,
+) -> Result<HttpResponse, Problem> {
     let found = request
         .headers()
         .get(CONTENT_TYPE)
@@ -96,19 +126,48 @@ async fn append(
         let detail = format!("the body must be {BATCH_TYPE}: see docs/formats/messages.md");
         return Err(Problem::new(ProblemType::Malformed, detail));
     }
+    let announced = request.headers().get(CONTENT_LENGTH);
+    let announced = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > BATCH_BYTES_MAX) {
+        return Err(too_large(BATCH_BYTES_MAX));
+    }
     let permit = front.site.admit_append()?;
     let bytes = body(payload, BATCH_BYTES_MAX).await?;
     let door = front.site.door.clone();
     let appended = block(move || {
         let malformed = |error| Problem::new(ProblemType::Malformed, format!("{error}"));
-        let batch = batch::decode(&bytes).map_err(malformed)?;
+        let batch = form::decode(&bytes).map_err(malformed)?;
         drop(bytes);
+        allowed(&batch)?;
         let ticket = door.try_submit(batch).map_err(Problem::of_door)?;
         // The door's own bounds hold from here; room for the next body.
         drop(permit);
         ticket.wait().map_err(Problem::of_door)
     });
     Ok(json(&AppendedAnswer::from(&appended.await??)))
+}
+
+/// What the published checkpoint covers of a source; waits as the query says.
+pub(crate) async fn acknowledged(
+    front: Data<Front>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let source = source(&request)?;
+    let asked: AcknowledgedQuery = query_string(&request)?;
+    let after = asked.after.map(TreeSize);
+    let until = Instant::now() + Duration::from_millis(asked.wait_ms).min(WAIT_MAX);
+    loop {
+        // Two short locks and no disk, so no thread has to wait for as many agents as there are.
+        let (found, news) = match front.site.door.acknowledged_now(source, after) {
+            Ok((found, news)) => (Ok(found), news),
+            Err(error) => (Err(error.clone()), error != DoorError::Busy),
+        };
+        if news || Instant::now() >= until || front.site.is_stopping() {
+            let found = found.map_err(Problem::of_door)?;
+            return Ok(json(&AcknowledgedAnswer::from(&found)));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 async fn published(front: Data<Front>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -237,16 +296,27 @@ fn asked(request: &HttpRequest) -> Result<Asked, Problem> {
 }
 
 fn index(request: &HttpRequest) -> Result<Index, Problem> {
-    let text = request.match_info().query("index");
+    number(request, "index").map(Index)
+}
+
+/// The source that the path names.
+pub(crate) fn source(request: &HttpRequest) -> Result<SourceId, Problem> {
+    let number = number(request, "source")?;
+    // A number beyond all sources is the number of none.
+    Ok(SourceId(u32::try_from(number).unwrap_or(u32::MAX)))
+}
+
+fn number(request: &HttpRequest, name: &str) -> Result<u64, Problem> {
+    let text = request.match_info().query(name);
     let plain = text
         .parse::<u64>()
         .ok()
         .filter(|number| number.to_string() == text);
-    plain.map(Index).ok_or_else(|| {
+    plain.ok_or_else(|| {
         let shown: String = text.chars().take(32).collect();
         Problem::new(
             ProblemType::Malformed,
-            format!("{shown:?} is no index: give a number"),
+            format!("{shown:?} is no {name}: give a number"),
         )
     })
 }
@@ -276,11 +346,13 @@ async fn body(payload: Payload, bound: usize) -> Result<Bytes, Problem> {
             ProblemType::Malformed,
             "the body ends too early",
         )),
-        Err(_) => {
-            let detail = format!("the body has more than {bound} bytes: send less at once");
-            Err(Problem::new(ProblemType::TooLarge, detail))
-        }
+        Err(_) => Err(too_large(bound)),
     }
+}
+
+fn too_large(bound: usize) -> Problem {
+    let detail = format!("the body has more than {bound} bytes: send less at once");
+    Problem::new(ProblemType::TooLarge, detail)
 }
 
 fn json(value: &impl Serialize) -> HttpResponse {

@@ -50,6 +50,8 @@ problem_types! {
     NotFound = "not-found", NOT_FOUND, "nothing is there";
     /// It is there, but not served here.
     NotServed = "not-served", NOT_FOUND, "not served here";
+    /// The certificate speaks for another source or tenant.
+    NotAllowed = "not-allowed", FORBIDDEN, "not allowed to this sender";
     /// The route has other methods.
     Method = "method-not-allowed", METHOD_NOT_ALLOWED, "the route has other methods";
     /// A parameter or body cannot be read.

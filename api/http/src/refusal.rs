@@ -51,7 +51,10 @@ impl Problem {
             DoorError::UnknownSource { .. } => ProblemType::UnknownSource,
             DoorError::SourceStopped { .. } => ProblemType::SourceStopped,
             DoorError::OtherPlatform { .. } => ProblemType::SourceDiffers,
-            DoorError::TooLarge { .. } | DoorError::TooMany { .. } => ProblemType::TooLarge,
+            DoorError::TooLarge { .. }
+            | DoorError::TooMany { .. }
+            | DoorError::TooManySources
+            | DoorError::TooManyPositions => ProblemType::TooLarge,
             DoorError::BadPosition { .. }
             | DoorError::BadName { .. }
             | DoorError::StreamNotTaken => ProblemType::Malformed,

@@ -1,4 +1,4 @@
-//! The server: two listeners on a runtime of their own, one worker thread each, and a stop that
+//! The server: up to three listeners on a runtime of their own, one worker thread each, and a stop that
 //! lets requests end.
 //!
 //! Not here: signals and the log's life (api/cli), and what the routes answer.
@@ -17,7 +17,9 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
 use ledger_log::{InProcessDoor, LogPaths, Reader};
+use rustls::ServerConfig;
 
+use crate::agents::{self, AgentsError};
 use crate::config::HttpOptions;
 use crate::gate::gate;
 use crate::problem::{Problem, ProblemType};
@@ -29,6 +31,8 @@ use crate::{health, local, tiles};
 const SOCKET_CONNECTIONS_MAX: usize = 256;
 /// A connection that asks nothing for this long is closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// An agent sends once a minute at least.
+const AGENT_KEEP_ALIVE: Duration = Duration::from_secs(120);
 /// A client that has been told the end has this long to hang up.
 const HANG_UP: Duration = Duration::from_secs(1);
 
@@ -36,16 +40,20 @@ const HANG_UP: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Somebody else listens there.
-    #[error("{address} is in use: stop who listens there, or set http.listen to another port")]
+    #[error("{address} is in use: stop who listens there, or set {key} to another port")]
     PortInUse {
         /// The address.
         address: SocketAddr,
+        /// The setting.
+        key: &'static str,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {error}; set http.listen to an address of this machine")]
+    #[error("cannot listen on {address}: {error}; set {key} to an address of this machine")]
     Address {
         /// The address.
         address: SocketAddr,
+        /// The setting.
+        key: &'static str,
         /// What the system said.
         #[source]
         error: io::Error,
@@ -53,6 +61,9 @@ pub enum ServeError {
     /// No socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// No certificates for agents.
+    #[error(transparent)]
+    Agents(#[from] AgentsError),
     /// The system gives no thread or runtime.
     #[error("cannot start the server's threads: {error}")]
     Threads {
@@ -67,6 +78,7 @@ pub enum ServeError {
 pub struct Server {
     site: Arc<Site>,
     address: Option<SocketAddr>,
+    agents_address: Option<SocketAddr>,
     socket: BoundSocket,
     handles: Vec<ServerHandle>,
     thread: Option<JoinHandle<io::Result<()>>>,
@@ -83,21 +95,33 @@ pub fn serve(
     door: InProcessDoor,
     reader: Reader,
 ) -> Result<Server, ServeError> {
-    let tcp = options.listen.map(listen).transpose()?;
+    let tcp = options
+        .listen
+        .map(|address| listen(address, "http.listen"))
+        .transpose()?;
+    let agents = options.agents.as_ref().map(|agents| {
+        let tls = agents::tls(paths, &agents.names)?;
+        let tcp = listen(agents.listen, "http.agents.listen")?;
+        Ok::<_, ServeError>((tcp, tls))
+    });
+    let agents = agents.transpose()?;
     let (unix, socket) = BoundSocket::bind(&paths.socket())?;
     let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
+    let agents_address = agents.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok());
+    let listeners = Listeners { tcp, unix, agents };
     let site = Arc::new(Site::new(paths, options, door, reader));
     let (started, start) = sync_channel(1);
     let on_thread = site.clone();
     let thread = thread::Builder::new()
         .name("http".to_owned())
-        .spawn(move || run(&on_thread, tcp, unix, &started))
+        .spawn(move || run(&on_thread, listeners, &started))
         .map_err(|error| ServeError::Threads { error })?;
     let no_thread = |_| io::Error::other("the server's thread ended before it began");
     let handles = start.recv().map_err(no_thread).and_then(|handles| handles);
     Ok(Server {
         site,
         address,
+        agents_address,
         socket,
         handles: handles.map_err(|error| ServeError::Threads { error })?,
         thread: Some(thread),
@@ -108,6 +132,11 @@ impl Server {
     /// The address that is listened on, with the port that the system gave if 0 was asked for.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// The address that agents connect to, with the port that the system gave.
+    pub fn agents_address(&self) -> Option<SocketAddr> {
+        self.agents_address
     }
 
     /// The socket's path.
@@ -148,22 +177,32 @@ impl Drop for Server {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+/// What is listened on.
+struct Listeners {
+    tcp: Option<TcpListener>,
+    unix: UnixListener,
+    agents: Option<(TcpListener, ServerConfig)>,
+}
+
+fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => ServeError::PortInUse { address },
-        _ => ServeError::Address { address, error },
+        io::ErrorKind::AddrInUse => ServeError::PortInUse { address, key },
+        _ => ServeError::Address {
+            address,
+            key,
+            error,
+        },
     })
 }
 
 /// The body of the server's thread. Tells `started` once both listen, and returns when both ended.
 fn run(
     site: &Arc<Site>,
-    tcp: Option<TcpListener>,
-    unix: UnixListener,
+    listeners: Listeners,
     started: &SyncSender<io::Result<Vec<ServerHandle>>>,
 ) -> io::Result<()> {
     actix_web::rt::System::new().block_on(async move {
-        let listening = begin(site, tcp, unix);
+        let listening = begin(site, listeners);
         let (servers, answer) = match listening {
             Ok(servers) => {
                 let handles = servers.iter().map(Listening::handle).collect();
@@ -182,11 +221,8 @@ fn run(
     })
 }
 
-fn begin(
-    site: &Arc<Site>,
-    tcp: Option<TcpListener>,
-    unix: UnixListener,
-) -> io::Result<Vec<Listening>> {
+fn begin(site: &Arc<Site>, listeners: Listeners) -> io::Result<Vec<Listening>> {
+    let Listeners { tcp, unix, agents } = listeners;
     let mut servers = Vec::new();
     let bounds = &site.options;
     let app = |listener| {
@@ -232,15 +268,34 @@ fn begin(
                 .run(),
         );
     }
+    if let Some((tcp, tls)) = agents {
+        servers.push(
+            HttpServer::new(app(Listener::Agents))
+                .workers(1)
+                .worker_max_blocking_threads(bounds.requests_max)
+                .max_connections(bounds.connections_max)
+                .keep_alive(AGENT_KEEP_ALIVE)
+                .tls_handshake_timeout(bounds.head)
+                .client_request_timeout(bounds.head)
+                .client_disconnect_timeout(HANG_UP)
+                .shutdown_timeout(bounds.stop_s)
+                .disable_signals()
+                .on_connect(agents::remember_peer)
+                .listen_rustls_0_23(tcp, tls)?
+                .run(),
+        );
+    }
     Ok(servers)
 }
 
 fn all_routes(config: &mut ServiceConfig, front: &Front) {
+    match front.listener {
+        Listener::Agents => return agents::routes(config),
+        Listener::Socket => local::routes(config),
+        Listener::Address => {}
+    }
     tiles::routes(config, &front.site.prefix);
     health::routes(config);
-    if front.listener == Listener::Socket {
-        local::routes(config);
-    }
 }
 
 /// A resource that is read: GET and HEAD, and a problem for every other method.

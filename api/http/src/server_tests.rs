@@ -521,7 +521,7 @@ fn a_port_or_socket_in_use_is_named_and_the_next_one_taken() {
     };
     let error = again(&fixture, taken.to_string()).unwrap_err();
     assert!(
-        matches!(error, ServeError::PortInUse { address } if address == taken),
+        matches!(error, ServeError::PortInUse { address, .. } if address == taken),
         "{error}"
     );
     assert!(error.to_string().contains("http.listen"), "{error}");

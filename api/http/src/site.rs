@@ -24,15 +24,18 @@ pub(crate) enum Listener {
     Address,
     /// The Unix socket: whoever may open it, which is the log's operator.
     Socket,
+    /// The TLS address: agents with a certificate of the log's own authority.
+    Agents,
 }
 
 impl Listener {
-    pub(crate) const ALL: [Listener; 2] = [Listener::Address, Listener::Socket];
+    pub(crate) const ALL: [Listener; 3] = [Listener::Address, Listener::Socket, Listener::Agents];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Listener::Address => "address",
             Listener::Socket => "socket",
+            Listener::Agents => "agents",
         }
     }
 }
@@ -92,8 +95,11 @@ pub(crate) struct Site {
     pub(crate) prefix: String,
     /// Where the log's files are.
     pub(crate) folder: PathBuf,
+    /// `<deployment>/<tenant>`, whose sources agents speak for.
+    pub(crate) tenant: (String, String),
     address: Traffic,
     socket: Traffic,
+    agents: Traffic,
     streams: Arc<Semaphore>,
     appends: Arc<Semaphore>,
     stopping: AtomicBool,
@@ -112,8 +118,11 @@ impl Site {
             options: options.clone(),
             prefix: format!("/log/{}/{}", paths.tenant(), paths.label()),
             folder: paths.folder(),
+            tenant: (paths.deployment().to_owned(), paths.tenant().to_owned()),
             address: Traffic::new(options.requests_max),
             socket: Traffic::new(options.requests_max),
+            // Each agent may wait for its acknowledgement, which costs a connection and no thread.
+            agents: Traffic::new(options.connections_max),
             streams: Arc::new(Semaphore::new(options.streams_max)),
             appends: Arc::new(Semaphore::new(APPENDS_MAX)),
             stopping: AtomicBool::new(false),
@@ -128,6 +137,7 @@ impl Site {
         match listener {
             Listener::Address => &self.address,
             Listener::Socket => &self.socket,
+            Listener::Agents => &self.agents,
         }
     }
 

@@ -4,8 +4,8 @@
 //! The inner types stay free of serde; this edge owns their JSON. Not here: batches (`batch`), and
 //! the form of an entry (ledger/index).
 
-use ledger_core::{Index, SourceId, TreeSize};
-use ledger_log::{Appended, DoorError, Outcome};
+use ledger_core::SourceId;
+use ledger_log::DoorError;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -15,6 +15,20 @@ use serde_json::value::RawValue;
 pub(crate) struct RegisterBody {
     pub(crate) name: String,
     pub(crate) platform: String,
+    /// Its messages carry MACs made with a key of its own.
+    #[serde(default)]
+    pub(crate) keyed: bool,
+}
+
+/// `GET /v1/sources/<number>/acknowledged`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AcknowledgedQuery {
+    /// Size of the checkpoint of the last answer; without it there is no wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<u64>,
+    /// Longest wait in milliseconds.
+    pub(crate) wait_ms: u64,
 }
 
 /// The answer to [`RegisterBody`].
@@ -58,55 +72,6 @@ pub(crate) struct AskQuery {
     pub(crate) limit: Option<u64>,
     /// First index of a tail; the log's end if absent.
     pub(crate) from: Option<u64>,
-}
-
-/// The answer to a batch.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct AppendedAnswer {
-    size: u64,
-    outcomes: Vec<WireOutcome>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum WireOutcome {
-    Appended(u64),
-    Late(u64),
-    Repeat,
-    Conflict(u64),
-    Forged(u64),
-}
-
-impl From<&Appended> for AppendedAnswer {
-    fn from(appended: &Appended) -> Self {
-        let outcomes = appended.outcomes.iter().map(|outcome| match outcome {
-            Outcome::Appended(index) => WireOutcome::Appended(index.0),
-            Outcome::Late(index) => WireOutcome::Late(index.0),
-            Outcome::Repeat => WireOutcome::Repeat,
-            Outcome::Conflict(index) => WireOutcome::Conflict(index.0),
-            Outcome::Forged(index) => WireOutcome::Forged(index.0),
-        });
-        AppendedAnswer {
-            size: appended.size.0,
-            outcomes: outcomes.collect(),
-        }
-    }
-}
-
-impl From<AppendedAnswer> for Appended {
-    fn from(answer: AppendedAnswer) -> Self {
-        let outcomes = answer.outcomes.into_iter().map(|outcome| match outcome {
-            WireOutcome::Appended(index) => Outcome::Appended(Index(index)),
-            WireOutcome::Late(index) => Outcome::Late(Index(index)),
-            WireOutcome::Repeat => Outcome::Repeat,
-            WireOutcome::Conflict(index) => Outcome::Conflict(Index(index)),
-            WireOutcome::Forged(index) => Outcome::Forged(Index(index)),
-        });
-        Appended {
-            outcomes: outcomes.collect(),
-            size: TreeSize(answer.size),
-        }
-    }
 }
 
 /// The answer to `GET /v1/proof/<index>`.
@@ -179,6 +144,8 @@ pub(crate) enum Cause {
         asked: String,
     },
     StreamNotTaken,
+    TooManySources,
+    TooManyPositions,
     Key {
         reason: String,
     },
@@ -216,6 +183,8 @@ impl Cause {
                 asked,
             },
             DoorError::StreamNotTaken => Cause::StreamNotTaken,
+            DoorError::TooManySources => Cause::TooManySources,
+            DoorError::TooManyPositions => Cause::TooManyPositions,
             DoorError::Key { reason } => Cause::Key { reason },
         })
     }
@@ -247,6 +216,8 @@ impl Cause {
                 asked,
             },
             Cause::StreamNotTaken => DoorError::StreamNotTaken,
+            Cause::TooManySources => DoorError::TooManySources,
+            Cause::TooManyPositions => DoorError::TooManyPositions,
             Cause::Key { reason } => DoorError::Key { reason },
         })
     }
@@ -255,39 +226,6 @@ impl Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn outcomes_have_the_form_of_the_documentation_and_come_back() {
-        let page = include_str!("../../../docs/formats/messages.md");
-        let example = page
-            .lines()
-            .find(|line| line.starts_with("{\"size\":12"))
-            .unwrap();
-        let appended = Appended {
-            size: TreeSize(12),
-            outcomes: vec![
-                Outcome::Appended(Index(10)),
-                Outcome::Late(Index(11)),
-                Outcome::Repeat,
-                Outcome::Conflict(Index(12)),
-                Outcome::Forged(Index(13)),
-            ],
-        };
-        let answer = AppendedAnswer::from(&appended);
-        assert_eq!(serde_json::to_string(&answer).unwrap(), example);
-        let read: AppendedAnswer = serde_json::from_str(example).unwrap();
-        assert_eq!(Appended::from(read), appended);
-        for bad in [
-            "{}",
-            r#"{"size":1,"outcomes":["lost"]}"#,
-            r#"{"size":-1,"outcomes":[]}"#,
-        ] {
-            assert!(
-                serde_json::from_str::<AppendedAnswer>(bad).is_err(),
-                "{bad}"
-            );
-        }
-    }
 
     #[test]
     fn a_refusal_of_the_door_comes_back_as_the_same_error() {
@@ -318,6 +256,8 @@ mod tests {
                 asked: text(),
             },
             DoorError::StreamNotTaken,
+            DoorError::TooManySources,
+            DoorError::TooManyPositions,
             DoorError::Key { reason: text() },
         ] {
             let cause = Cause::of_door(&error).unwrap();

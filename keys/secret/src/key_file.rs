@@ -85,6 +85,9 @@ pub enum Purpose {
     Pseudonym,
     /// Chains a source's messages; the name is the source's number. 4 in the file.
     Source,
+    /// Signs the certificates of agents and of the server they connect to; the name is the
+    /// deployment. 5 in the file.
+    Agents,
 }
 
 impl Purpose {
@@ -94,6 +97,7 @@ impl Purpose {
             Purpose::Evidence => 2,
             Purpose::Pseudonym => 3,
             Purpose::Source => 4,
+            Purpose::Agents => 5,
         }
     }
 
@@ -103,6 +107,7 @@ impl Purpose {
             2 => Some(Purpose::Evidence),
             3 => Some(Purpose::Pseudonym),
             4 => Some(Purpose::Source),
+            5 => Some(Purpose::Agents),
             _ => None,
         }
     }
@@ -115,6 +120,7 @@ impl fmt::Display for Purpose {
             Purpose::Evidence => "evidence",
             Purpose::Pseudonym => "pseudonym",
             Purpose::Source => "source",
+            Purpose::Agents => "agents",
         })
     }
 }

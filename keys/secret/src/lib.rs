@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`key_file`] (the bytes of a key file), [`private_file`] (reading and creating
 //! files that nobody else may read), [`secret`] (keys in memory), [`store`] (the directory of
-//! keys), [`last_note`] (the signer's durable state), [`local_signer`] (the signer).
+//! keys), [`agents`] (certificates of agents), [`last_note`] (the signer's durable state),
+//! [`local_signer`] (the signer).
 //!
 //! **Invariant:** a log's keys sign checkpoints only, and only through [`LocalSigner`]; there is no
 //! fallback key, and no key file is ever written over.
@@ -16,6 +17,7 @@
 //! Deliberately not here: verification (keys/public), people's keys, which never lie on the
 //! ledger's host; a remote signer and rotation, which come with their own work.
 
+pub mod agents;
 pub mod key_file;
 pub mod last_note;
 pub mod local_signer;
@@ -23,6 +25,7 @@ pub mod private_file;
 pub mod secret;
 pub mod store;
 
+pub use agents::{AgentsAuthority, CertificateError, TlsCertificate, agent_uri};
 pub use key_file::{Algorithm, KeyFileError, Purpose};
 pub use keys_public::{SecondOpinionRefused, SignRefusal, Signer};
 pub use last_note::LastNoteError;

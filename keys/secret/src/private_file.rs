@@ -91,7 +91,7 @@ impl PrivateFileError {
 ///
 /// # Errors
 /// See [`PrivateFileError`]. The checks are made on the opened file, not on the path before.
-pub(crate) fn read(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> {
+pub fn read(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> {
     // NONBLOCK: a pipe in the file's place must not hold the program.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
@@ -140,7 +140,7 @@ pub(crate) fn read(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, Priva
 ///
 /// # Errors
 /// [`PrivateFileError::Exists`] if anything lies there, even a broken link.
-pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), PrivateFileError> {
+pub fn create(path: &Path, bytes: &[u8]) -> Result<(), PrivateFileError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let created = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
     let created = created.map_err(|errno| match errno {
@@ -163,7 +163,7 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), PrivateFileError> 
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn sync_directory(directory: &Path) -> Result<(), PrivateFileError> {
+pub fn sync_directory(directory: &Path) -> Result<(), PrivateFileError> {
     let opened =
         File::open(directory).map_err(|error| PrivateFileError::io(directory, "opened", error))?;
     opened

@@ -95,18 +95,7 @@ impl SigningPair {
 
     /// Two fresh key files under `name`, the Ed25519 one first.
     pub(crate) fn generate(purpose: Purpose, name: &str) -> Result<[KeyFile; 2], getrandom::Error> {
-        let mut seed = Zeroizing::new([0u8; 32]);
-        getrandom::fill(seed.as_mut_slice())?;
-        let public = ed25519_dalek::SigningKey::from_bytes(&seed)
-            .verifying_key()
-            .to_bytes();
-        let ed25519 = KeyFile {
-            algorithm: Algorithm::Ed25519,
-            purpose,
-            name: name.to_owned(),
-            public: public.to_vec(),
-            secret: Zeroizing::new(seed.to_vec()),
-        };
+        let ed25519 = SigningPair::ed25519_file(purpose, name)?;
         // pqcrypto takes its own randomness and gives no seed: the encoded keys are what is kept.
         let (public, secret) = mldsa44::keypair();
         let secret = MlDsaSecret(Box::new(secret));
@@ -118,6 +107,22 @@ impl SigningPair {
             secret: Zeroizing::new(secret.0.as_bytes().to_vec()),
         };
         Ok([ed25519, ml_dsa])
+    }
+
+    /// A fresh Ed25519 key file under `name`.
+    pub(crate) fn ed25519_file(purpose: Purpose, name: &str) -> Result<KeyFile, getrandom::Error> {
+        let mut seed = Zeroizing::new([0u8; 32]);
+        getrandom::fill(seed.as_mut_slice())?;
+        let public = ed25519_dalek::SigningKey::from_bytes(&seed)
+            .verifying_key()
+            .to_bytes();
+        Ok(KeyFile {
+            algorithm: Algorithm::Ed25519,
+            purpose,
+            name: name.to_owned(),
+            public: public.to_vec(),
+            secret: Zeroizing::new(seed.to_vec()),
+        })
     }
 
     /// Takes the content of two key files, whose purposes and names the caller has checked.

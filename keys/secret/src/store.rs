@@ -13,12 +13,15 @@ use ledger_core::{Origin, SourceId};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::agents::{AgentsAuthority, CertificateError};
 use crate::key_file::{Algorithm, KEY_FILE_BYTES_MAX, KeyFile, KeyFileError, Purpose};
 use crate::private_file::{self, PrivateFileError, sync_directory};
 use crate::secret::{PairError, SecretKey32, SigningPair};
 
 /// The most key files that [`Keystore::list`] reads.
 pub const KEY_FILES_MAX: usize = 100_000;
+/// The key of the authority of agents' certificates.
+const AGENTS_FILE: &str = "agents.ed25519.key";
 /// The longest tenant name, in bytes.
 const TENANT_LEN_MAX: usize = 64;
 
@@ -154,6 +157,51 @@ impl Keystore {
         secret32(&path, &file)
     }
 
+    /// The bytes of the key of `source`, to be handed to its agent and to nobody else.
+    ///
+    /// # Errors
+    /// See [`KeystoreError`].
+    pub fn source_key_bytes(&self, source: SourceId) -> Result<Zeroizing<[u8; 32]>, KeystoreError> {
+        let path = self.dir.join(source_file(source));
+        let name = source.to_string();
+        let file = load(&path, Algorithm::HmacSha256, Purpose::Source, &name)?;
+        let mut bytes = Zeroizing::new([0; 32]);
+        bytes
+            .iter_mut()
+            .zip(&*file.secret)
+            .for_each(|(to, from)| *to = *from);
+        Ok(bytes)
+    }
+
+    /// The authority of the certificates of `deployment`'s agents; its key is made when it is
+    /// asked for the first time, and durable when this returns.
+    ///
+    /// # Errors
+    /// See [`KeystoreError`].
+    pub fn agents_authority(&self, deployment: &str) -> Result<AgentsAuthority, KeystoreError> {
+        let path = self.dir.join(AGENTS_FILE);
+        if std::fs::symlink_metadata(&path).is_err() {
+            self.create_agents_key(&path, deployment)?;
+        }
+        let file = load(&path, Algorithm::Ed25519, Purpose::Agents, deployment)?;
+        let mut seed = Zeroizing::new([0; 32]);
+        seed.iter_mut()
+            .zip(&*file.secret)
+            .for_each(|(to, from)| *to = *from);
+        Ok(AgentsAuthority::of_seed(deployment, &seed)?)
+    }
+
+    fn create_agents_key(&self, path: &Path, deployment: &str) -> Result<(), KeystoreError> {
+        let fresh = SigningPair::ed25519_file(Purpose::Agents, deployment);
+        let file = fresh.map_err(|error| no_randomness(path, error))?;
+        match write(path, &file) {
+            // Another process was faster: its key is the one.
+            Err(KeystoreError::File(PrivateFileError::Exists { .. })) => Ok(()),
+            other => other,
+        }?;
+        Ok(sync_directory(&self.dir)?)
+    }
+
     /// What lies in the directory, sorted by file name; no secret part is kept.
     ///
     /// # Errors
@@ -279,6 +327,9 @@ pub enum KeystoreError {
         #[source]
         error: PairError,
     },
+    /// A certificate that cannot be made.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// A tenant that cannot be part of a file name.
     #[error("the tenant {tenant:?} is not 1 to 64 of a-z, 0-9, '-' and '_'")]
     Tenant {

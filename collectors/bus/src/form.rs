@@ -11,11 +11,11 @@ use ledger_log::Batch;
 use ledger_log::door::BATCH_MESSAGES_MAX;
 
 /// The media type of the body.
-pub(crate) const BATCH_TYPE: &str = "application/vnd.custody.batch";
+pub const BATCH_TYPE: &str = "application/vnd.custody.batch";
 /// Longest body that is taken, in bytes.
-pub(crate) const BATCH_BYTES_MAX: usize = 16 << 20;
+pub const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Most positions of a batch.
-pub(crate) const BATCH_POSITIONS_MAX: usize = 1024;
+pub const BATCH_POSITIONS_MAX: usize = 1024;
 
 /// What the body begins with.
 const MARK: &[u8; 16] = b"custody batch v1";
@@ -25,12 +25,12 @@ const MESSAGE_HEAD: usize = 1 + 2 + 4 + 8 + 32 + 32 + 4;
 const BATCH_HEAD: usize = MARK.len() + 4 + 4 + 4;
 
 /// The size of a message in a body.
-pub(crate) fn message_len(message: &Message) -> usize {
+pub fn message_len(message: &Message) -> usize {
     message.value.len().saturating_add(MESSAGE_HEAD)
 }
 
 /// The size of a body with these positions and no message yet.
-pub(crate) fn empty_len(positions: &[Position]) -> usize {
+pub fn empty_len(positions: &[Position]) -> usize {
     let each = |position: &Position| 1 + position.key.len() + 4 + position.value.len();
     positions
         .iter()
@@ -39,7 +39,7 @@ pub(crate) fn empty_len(positions: &[Position]) -> usize {
 }
 
 /// The body. Keys of positions have at most 255 bytes: the caller has checked it.
-pub(crate) fn encode(source: SourceId, messages: &[Message], positions: &[Position]) -> Vec<u8> {
+pub fn encode(source: SourceId, messages: &[Message], positions: &[Position]) -> Vec<u8> {
     let length = messages
         .iter()
         .map(message_len)
@@ -66,7 +66,10 @@ pub(crate) fn encode(source: SourceId, messages: &[Message], positions: &[Positi
 }
 
 /// The inverse of [`encode`]. No count is trusted: memory grows with the bytes that are there.
-pub(crate) fn decode(body: &[u8]) -> Result<Batch, FormatError> {
+///
+/// # Errors
+/// Bytes that are no batch: another mark, a length or count over its bound, too few or too many.
+pub fn decode(body: &[u8]) -> Result<Batch, FormatError> {
     let mut fields = Fields::new("batch", body);
     if fields.take(MARK.len())? != MARK {
         return Err(FormatError::Magic { what: "batch" });
