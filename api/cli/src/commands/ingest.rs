@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use clap::Args;
 use ledger_core::TreeSize;
+use ledger_log::DoorError;
 use serde::Serialize;
 
 use crate::access::{Access, check_platform};
@@ -100,6 +101,11 @@ pub fn run(args: &IngestArgs, context: &Context) -> Result<Exit, CommandError> {
     // What was appended before an error stays appended, and is published as well.
     let reached = taken.as_ref().map_or(TreeSize(0), |(_, size)| *size);
     let published = access.finish(reached);
+    // Closing knows why the log stopped; the door may only know that it did.
+    let stopped = matches!(&taken, Err(CommandError::Door(DoorError::Stopped { .. })));
+    if stopped && published.is_err() {
+        return published.map(|_| Exit::Unavailable);
+    }
     let (sources, _) = taken?;
     let summary = Summary {
         sources,

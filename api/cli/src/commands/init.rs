@@ -3,8 +3,9 @@
 //!
 //! Not here: what lies in the first entry (ledger/log).
 
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -97,10 +98,16 @@ pub(crate) fn create(
     if settings.exists() {
         check_settings(dir, &paths)?;
     }
-    let created = create_log(&paths)?;
+    // First, so that a log never lacks them; alone they mean nothing, and a next `init` keeps them.
     if !settings.exists() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(CommandError::file("creating", dir))?;
         write_settings(&settings, deployment, tenant, label)?;
     }
+    let created = create_log(&paths)?;
     Ok((paths, created))
 }
 
