@@ -182,6 +182,32 @@ pub struct Opens {
     pub state_lost: bool,
 }
 
+/// How an agent is doing, counted since it started unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// Native bytes that became records.
+    pub read_bytes: u64,
+    /// Records that were understood.
+    pub parsed: u64,
+    /// Records that were not.
+    pub unparsed: u64,
+    /// Records in which something was masked.
+    pub masked: u64,
+    /// What the agent said about files.
+    pub notices: u64,
+    /// Bytes that the journal takes on the disk.
+    pub journal_bytes: u64,
+    /// The journal is full: reading pauses, and the files are the buffer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// Bytes that are free where the files lie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
+    /// Bytes that the files grew by since the heartbeat before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth_bytes: Option<u64>,
+}
+
 facts! {
     /// A source says that it lives, and how far it is.
     HEARTBEAT Heartbeat {
@@ -206,6 +232,9 @@ facts! {
         /// In the first heartbeat of an epoch: what it knows of the life before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         opens: Option<Opens>,
+        /// How the agent is doing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentStatus>,
         /// Its clock.
         #[serde(with = "wire::nanos")]
         at: Nanos,
@@ -468,10 +497,37 @@ mod tests {
                 backlog_bytes: None,
                 dropped: Some(0),
                 opens: None,
+                agent: None,
                 at: Nanos(-1),
             },
             r#"{"source":1,"epoch":2,"bound":7,"acknowledged":5,"dropped":0,"at":-1}"#,
         );
+        let mut beat = Heartbeat {
+            source: SourceId(1),
+            epoch: Epoch(2),
+            bound: Sequence(0),
+            acknowledged: Sequence(0),
+            backlog_bytes: Some(4),
+            dropped: None,
+            opens: None,
+            agent: Some(AgentStatus {
+                read_bytes: 1,
+                parsed: 2,
+                unparsed: 3,
+                masked: 4,
+                notices: 5,
+                journal_bytes: 6,
+                paused: true,
+                free_bytes: Some(7),
+                growth_bytes: None,
+            }),
+            at: Nanos(3),
+        };
+        let json = br#"{"source":1,"epoch":2,"bound":0,"acknowledged":0,"backlog_bytes":4,"agent":{"read_bytes":1,"parsed":2,"unparsed":3,"masked":4,"notices":5,"journal_bytes":6,"paused":true,"free_bytes":7},"at":3}"#;
+        assert_eq!(beat.to_json(), json);
+        assert_eq!(Heartbeat::parse(json).as_ref(), Ok(&beat));
+        beat.agent = None;
+        assert!(!beat.to_json().windows(5).any(|bytes| bytes == b"agent"));
         let opens = |previous, acknowledged, state_lost| Heartbeat {
             source: SourceId(1),
             epoch: Epoch(2),
@@ -484,6 +540,7 @@ mod tests {
                 acknowledged,
                 state_lost,
             }),
+            agent: None,
             at: Nanos(3),
         };
         check(
