@@ -3,9 +3,10 @@
 //! Not here: what a native record means.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use ledger_core::Nanos;
-use ledger_event::{Event, Metadata, OCSF_VERSION, Text};
+use ledger_event::{Endpoint, Event, Metadata, OCSF_VERSION, Text};
 
 use crate::mask::{self, Dialect, MaskOptions, Masked};
 use crate::stream::{NotARow, Record};
@@ -182,4 +183,23 @@ impl Draft {
             self.event.metadata.untruncated_size = Some(size);
         }
     }
+}
+
+/// The client from `host:port` or `[local]`.
+pub(crate) fn endpoint(from: &str) -> Endpoint<'static> {
+    let mut endpoint = Endpoint::default();
+    let (host, port) = match from.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => (host, port.parse().ok()),
+        _ => (from, None),
+    };
+    endpoint.port = port;
+    let text = Some(Text::from(host.to_owned())).filter(|text| !text.is_empty());
+    if host.parse::<IpAddr>().is_ok() {
+        endpoint.ip = text;
+    } else if host.starts_with('[') {
+        endpoint.name = text;
+    } else {
+        endpoint.hostname = text;
+    }
+    endpoint
 }

@@ -6,7 +6,7 @@
 
 use ledger_event::Event;
 
-use crate::postgresql;
+use crate::{mariadb, postgresql};
 
 /// Native records longer than this many bytes are cut (their event says so and keeps a keyed
 /// digest of the whole). Together with the limits of single texts it keeps every event under
@@ -101,7 +101,7 @@ pub enum SettingsError {
 }
 
 /// The platforms that can be read.
-const PLATFORMS: &[&str] = &["postgresql"];
+const PLATFORMS: &[&str] = &["postgresql", "mariadb"];
 
 /// The format that a platform and its settings mean.
 ///
@@ -114,6 +114,7 @@ pub fn format_for(
 ) -> Result<Box<dyn Format + Send>, SettingsError> {
     match platform {
         "postgresql" => postgresql::format(settings, keys),
+        "mariadb" => mariadb::format(settings, keys),
         other => Err(SettingsError::UnknownPlatform {
             platform: other.to_owned(),
         }),

@@ -8,6 +8,7 @@
 mod csv;
 mod draft;
 mod format;
+mod mariadb;
 pub mod mask;
 mod postgresql;
 mod stream;
@@ -15,3 +16,6 @@ mod text;
 mod zone;
 
 pub use format::{Format, FormatKeys, RECORD_BYTES_MAX, SettingsError, Step, format_for};
+
+#[cfg(test)]
+mod reading_tests;

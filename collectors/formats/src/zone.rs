@@ -82,7 +82,7 @@ pub(crate) fn parse(text: &str, zone: Option<&Zone>) -> Option<Time> {
         return shifted(utc, offset_minutes, None);
     }
     if let Some(zone) = zone {
-        return in_zone(civil, abbreviation, zone);
+        return in_zone(civil, Some(abbreviation), zone);
     }
     match ABBREVIATIONS.iter().find(|(name, _)| *name == abbreviation) {
         Some((name, minutes)) => {
@@ -97,6 +97,19 @@ pub(crate) fn parse(text: &str, zone: Option<&Zone>) -> Option<Time> {
     }
 }
 
+/// Reads a time without any zone: the server's own. Without a configured zone it is read as UTC and
+/// flagged.
+pub(crate) fn local(civil: DateTime, zone: Option<&Zone>) -> Option<Time> {
+    match zone {
+        Some(zone) => in_zone(civil, None, zone),
+        None => {
+            let utc = Offset::UTC.to_timestamp(civil).ok()?;
+            let assumed = ("local time read as UTC".to_owned(), "zone-unknown");
+            shifted(utc, 0, Some(assumed))
+        }
+    }
+}
+
 fn shifted(utc: Timestamp, minutes: i32, assumed: Option<(String, &'static str)>) -> Option<Time> {
     let ns = i64::try_from(utc.as_nanosecond()).ok()?;
     let at = Nanos(ns.checked_sub(i64::from(minutes).checked_mul(60_000_000_000)?)?);
@@ -107,7 +120,7 @@ fn shifted(utc: Timestamp, minutes: i32, assumed: Option<(String, &'static str)>
     })
 }
 
-fn in_zone(civil: DateTime, abbreviation: &str, zone: &Zone) -> Option<Time> {
+fn in_zone(civil: DateTime, abbreviation: Option<&str>, zone: &Zone) -> Option<Time> {
     let ambiguous = zone.zone.to_ambiguous_timestamp(civil);
     let (offset, mut flag) = match ambiguous.offset() {
         AmbiguousOffset::Unambiguous { offset } => (offset, "zone-configured"),
@@ -130,7 +143,13 @@ fn in_zone(civil: DateTime, abbreviation: &str, zone: &Zone) -> Option<Time> {
 }
 
 /// Whether the zone writes this abbreviation at this offset.
-fn abbreviates(civil: DateTime, offset: Offset, abbreviation: &str, zone: &Zone) -> Option<bool> {
+fn abbreviates(
+    civil: DateTime,
+    offset: Offset,
+    abbreviation: Option<&str>,
+    zone: &Zone,
+) -> Option<bool> {
+    let abbreviation = abbreviation?;
     let at = offset.to_timestamp(civil).ok()?;
     Some(zone.zone.to_offset_info(at).abbreviation() == abbreviation)
 }

@@ -123,8 +123,13 @@ fn upper(text: &str) -> Cow<'_, str> {
 pub(crate) fn audit_changed(event: &mut Event<'_>, change: SettingChange) {
     event.classify(6002, 8);
     event.severity_id = audit_severity(&change.name).or(Some(1));
+    if change.name.eq_ignore_ascii_case("pgaudit.role") {
+        // A role is no fact: its pseudonym is.
+        event.unmapped.target_names = change.value.map(Text::from).into_iter().collect();
+    } else {
+        event.unmapped.setting_value = change.value.map(Text::from);
+    }
     event.unmapped.setting = Some(Text::from(change.name));
-    event.unmapped.setting_value = change.value.map(Text::from);
     app(event);
 }
 

@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use ledger_event::{Event, Metadata, Text};
 
 use super::audit::{self, Audit};
-use super::kinds::{audited, endpoint, logged, severity};
+use super::kinds::{audited, logged, severity};
 use super::row::{Column, Row};
 use crate::csv;
-use crate::draft::{Draft, MESSAGE_MAX, NAME_MAX, RAW_MAX, Source};
+use crate::draft::{Draft, MESSAGE_MAX, NAME_MAX, RAW_MAX, Source, endpoint};
 use crate::mask::{self, MASK};
 use crate::stream::{NotARow, Record};
 use crate::text::without_open_number;

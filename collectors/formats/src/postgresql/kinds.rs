@@ -2,8 +2,6 @@
 //!
 //! Not here: masking (every text is masked by now), what a statement is (see `classify`).
 
-use std::net::IpAddr;
-
 use ledger_event::{Endpoint, Event, Text};
 
 use super::audit::Audit;
@@ -223,25 +221,6 @@ fn complete(event: &mut Event<'_>) {
         event.type_id = None;
         other(event);
     }
-}
-
-/// The client from `host:port` or `[local]`.
-pub(super) fn endpoint(from: &str) -> Endpoint<'static> {
-    let mut endpoint = Endpoint::default();
-    let (host, port) = match from.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => (host, port.parse().ok()),
-        _ => (from, None),
-    };
-    endpoint.port = port;
-    let text = Some(Text::from(host.to_owned())).filter(|text| !text.is_empty());
-    if host.parse::<IpAddr>().is_ok() {
-        endpoint.ip = text;
-    } else if host.starts_with('[') {
-        endpoint.name = text;
-    } else {
-        endpoint.hostname = text;
-    }
-    endpoint
 }
 
 /// OCSF severity of the server's own.

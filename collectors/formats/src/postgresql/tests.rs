@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ledger_event::{Event, Part, PartsBuf};
+use ledger_event::{Part, PartsBuf};
 
 use crate::mask::{Dialect, MaskOptions, recheck};
+use crate::reading_tests::{Answer, format_of, leaks, read, reasons};
 use crate::{Format, FormatKeys, RECORD_BYTES_MAX, Step, format_for};
 
 const UTC: &[u8] = include_bytes!("../../samples/pg15-pgaudit17-rows-off-utc.csv");
@@ -26,80 +27,11 @@ const SECRETS: &[&str] = &[
 ];
 
 fn format(settings: &[(&str, &str)]) -> Box<dyn Format + Send> {
-    let settings: Vec<_> = settings
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect();
-    format_for(
-        "postgresql",
-        &settings,
-        &FormatKeys {
-            digest_key: [7; 32],
-        },
-    )
-    .unwrap()
-}
-
-/// One answer, with the bytes that it took.
-#[derive(Debug, PartialEq, Eq, Clone)]
-struct Answer {
-    bytes: usize,
-    parsed: bool,
-    json: String,
-}
-
-impl Answer {
-    fn event(&self) -> Event<'_> {
-        Event::parse(self.json.as_bytes()).unwrap()
-    }
-}
-
-/// Reads all of an input in windows that grow by `step` bytes.
-fn read(format: &mut dyn Format, input: &[u8], step: usize) -> Vec<Answer> {
-    let mut answers = Vec::new();
-    let (mut from, mut to, mut skipped) = (0, step.min(input.len()), 0);
-    loop {
-        let at_end = to == input.len();
-        let (consumed, parsed, event) = match format.next(&input[from..to], at_end) {
-            Step::NeedMore if at_end => {
-                assert_eq!(from, to, "nothing is left at the end");
-                return answers;
-            }
-            Step::NeedMore => {
-                to = (to + step).min(input.len());
-                continue;
-            }
-            Step::Skip { consumed } => {
-                assert!(consumed > 0);
-                skipped += consumed;
-                from += consumed;
-                continue;
-            }
-            Step::Record { consumed, event } => (consumed, true, event),
-            Step::Unparsed { consumed, event } => (consumed, false, event),
-        };
-        let json = String::from_utf8(event.to_json()).unwrap();
-        assert!(json.len() <= ledger_event::EVENT_BYTES_MAX);
-        answers.push(Answer {
-            bytes: consumed + skipped,
-            parsed,
-            json,
-        });
-        skipped = 0;
-        from += consumed;
-        to = to.max(from);
-    }
+    format_of("postgresql", settings)
 }
 
 fn read_all(input: &[u8]) -> Vec<Answer> {
     read(&mut *format(&[]), input, usize::MAX >> 1)
-}
-
-fn reasons(answers: &[Answer]) -> Vec<Option<String>> {
-    answers
-        .iter()
-        .map(|a| a.event().unmapped.unparsed.map(|r| r.to_string()))
-        .collect()
 }
 
 #[test]
@@ -131,22 +63,6 @@ fn every_row_of_the_samples_is_one_event() {
         }
         assert!(rest.is_empty());
     }
-}
-
-/// Whether any of the needles is in an answer or in one of its parts.
-fn leaks(answers: &[Answer], needles: &[&str]) -> Vec<String> {
-    let mut found = Vec::new();
-    for answer in answers {
-        let mut parts = PartsBuf::default();
-        answer.event().write_parts(&mut parts);
-        let texts = [answer.json.as_bytes(), &parts.bytes].map(String::from_utf8_lossy);
-        for needle in needles {
-            if texts.iter().any(|text| text.contains(needle)) {
-                found.push(format!("{needle} in {}", answer.json));
-            }
-        }
-    }
-    found
 }
 
 #[test]
@@ -556,7 +472,7 @@ fn settings_are_checked() {
         (
             "oracel",
             &[][..],
-            "platform oracel is not known: this version reads postgresql",
+            "platform oracel is not known: this version reads postgresql, mariadb",
         ),
         (
             "postgresql",
