@@ -141,6 +141,7 @@ fn a_stop_publishes_finishes_the_segment_and_takes_the_socket_away() {
     ]);
     let mut waiting = ingest
         .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
         .spawn()
         .expect("an ingest");
     // It waits for a checkpoint that will not come before the stop; its entries show in the log.
