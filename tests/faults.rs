@@ -12,16 +12,19 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use keys_public::TrustFile;
+use keys_secret::KeystoreError;
 use ledger_core::state::Stream;
 use ledger_core::{Epoch, Flags, Index, Kind, Nanos, Sequence};
 use ledger_event::Event;
 use ledger_log::{
-    Batch, Door as _, Log, LogOptions, LogPaths, Outcome, Reader, SourceSpec, create_log,
+    Batch, CreateError, Door as _, Log, LogOptions, LogPaths, Outcome, Reader, SourceSpec,
+    create_log,
 };
 use ledger_verify::{VerifyOptions, verify_dir};
 
 const DIR: &str = "CUSTODY_FAULTS_DIR";
 const BATCHES: &str = "CUSTODY_FAULTS_BATCHES";
+const CREATE: &str = "CUSTODY_FAULTS_CREATE";
 const PER_BATCH: u64 = 40;
 
 fn paths(root: &Path) -> LogPaths {
@@ -104,6 +107,13 @@ fn message(number: u64) -> ledger_core::Message {
 #[test]
 fn a_writer_appends() {
     if let Ok(root) = std::env::var(DIR) {
+        if std::env::var(CREATE).is_ok() {
+            if let Err(error) = create_log(&paths(Path::new(&root))) {
+                println!("not created: {error}");
+                std::process::exit(3);
+            }
+            return;
+        }
         let batches = std::env::var(BATCHES).unwrap().parse().unwrap();
         if let Err(error) = append_batches(Path::new(&root), batches) {
             println!("stopped: {error}");
@@ -247,26 +257,22 @@ fn kill_9_in_a_loop_under_load_loses_and_doubles_nothing() {
     );
 }
 
-/// How often each call is made in an undisturbed run of the child, by its own thread of strace.
-fn census(calls: &[&str], folder: &Path) -> BTreeMap<String, u64> {
-    let root = folder.join("census");
-    create_log(&paths(&root)).unwrap();
+/// How often each call is made in an undisturbed run of the child, by the busiest of its threads:
+/// the counters of an injection are each thread's own.
+fn census(undisturbed: Command, folder: &Path) -> BTreeMap<String, u64> {
     let out = folder.join("census.txt");
-    let trace = format!("trace={}", calls.join(","));
-    let wrapper = [
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        out.to_str().unwrap(),
-        "-e",
-        &trace,
-    ];
-    let mut running = child(&root, 2, &wrapper).spawn().unwrap();
-    assert_eq!(acknowledged(&mut running), 2 * PER_BATCH);
-    assert!(running.wait().unwrap().success());
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-qq", "-o"]).arg(&out);
+    traced.args(["-e", &format!("trace={}", CALLS.join(","))]);
+    traced
+        .arg(undisturbed.get_program())
+        .args(undisturbed.get_args());
+    for (name, value) in undisturbed.get_envs() {
+        traced.env(name, value.unwrap());
+    }
+    let ran = traced.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(ran.expect("strace is installed").success());
     let text = std::fs::read_to_string(&out).unwrap();
-    // The counters of an injection are each thread's own, so the most of any thread is enough.
     let mut by_thread: BTreeMap<(String, String), u64> = BTreeMap::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();
@@ -287,26 +293,80 @@ fn census(calls: &[&str], folder: &Path) -> BTreeMap<String, u64> {
     most
 }
 
+/// The calls that touch files. Those that only look are made often, by the loader too: of these a
+/// sample is enough.
+const CALLS: [&str; 18] = [
+    "write",
+    "pwrite64",
+    "fdatasync",
+    "fsync",
+    "fallocate",
+    "ftruncate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "flock",
+    "openat",
+    "pread64",
+    "getdents64",
+    "statx",
+];
+const LOOKING: [&str; 4] = ["openat", "pread64", "getdents64", "statx"];
+/// A failure of these can never go unnoticed.
+const NOTICED: [&str; 7] = [
+    "pwrite64",
+    "fdatasync",
+    "fsync",
+    "ftruncate",
+    "rename",
+    "renameat",
+    "renameat2",
+];
+
+/// Runs `act` once for each call, each time it is made, and each fault.
+fn with_each_fault(counts: &BTreeMap<String, u64>, act: &(dyn Fn(usize, &str) -> bool + Sync)) {
+    let mut jobs = Vec::new();
+    for (call, count) in counts {
+        let step = if LOOKING.contains(&call.as_str()) {
+            7
+        } else {
+            1
+        };
+        for when in (1..=*count).step_by(step) {
+            for fault in ["error=EIO", "error=ENOSPC", "signal=KILL"] {
+                jobs.push((call, format!("inject={call}:{fault}:when={when}")));
+            }
+        }
+    }
+    println!("{} injections", jobs.len());
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let Some((call, job)) = jobs.get(at) else {
+                        return;
+                    };
+                    let ended_well = act(at, job);
+                    let must_fail = NOTICED.contains(&call.as_str());
+                    assert!(!(ended_well && must_fail), "{job} went unnoticed");
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn every_file_system_call_fails_once_and_nothing_acknowledged_is_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let calls = [
-        "write",
-        "pwrite64",
-        "fdatasync",
-        "fsync",
-        "fallocate",
-        "ftruncate",
-        "rename",
-        "renameat",
-        "renameat2",
-        "unlink",
-        "unlinkat",
-        "mkdir",
-        "openat",
-        "pread64",
-    ];
-    let counts = census(&calls, folder.path());
+    let root = folder.path().join("census");
+    create_log(&paths(&root)).unwrap();
+    let counts = census(child(&root, 2, &[]), folder.path());
     for call in [
         "write",
         "pwrite64",
@@ -316,58 +376,58 @@ fn every_file_system_call_fails_once_and_nothing_acknowledged_is_lost() {
         "ftruncate",
         "openat",
     ] {
-        assert!(
-            counts.get(call).is_some_and(|count| *count > 0),
-            "no {call}: {counts:?}"
-        );
+        assert!(counts.contains_key(call), "no {call}: {counts:?}");
     }
     assert!(
         counts.keys().any(|call| call.starts_with("rename")),
         "no rename: {counts:?}"
     );
-    let mut jobs = Vec::new();
-    for (call, count) in &counts {
-        // Reading and opening files are made often, by the loader too: a sample of each is enough.
-        let step = if matches!(call.as_str(), "openat" | "pread64") {
-            5
-        } else {
-            1
-        };
-        for when in (1..=*count).step_by(step) {
-            for fault in ["error=EIO", "error=ENOSPC", "signal=KILL"] {
-                jobs.push(format!("inject={call}:{fault}:when={when}"));
-            }
-        }
-    }
-    println!("{} injections", jobs.len());
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let stopped = std::sync::atomic::AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    let Some(job) = jobs.get(at) else { return };
-                    let ended_well = inject(&folder.path().join(format!("job{at}")), job);
-                    stopped.fetch_add(
-                        usize::from(!ended_well),
-                        std::sync::atomic::Ordering::Relaxed,
-                    );
-                }
-            });
-        }
+    with_each_fault(&counts, &|at, job| {
+        let root = folder.path().join(format!("job{at}"));
+        create_log(&paths(&root)).unwrap();
+        let mut running = child(&root, 2, &strace(job)).spawn().unwrap();
+        let durable = acknowledged(&mut running);
+        let status = running.wait().unwrap();
+        check(&root, durable, job);
+        std::fs::remove_dir_all(&root).unwrap();
+        status.success()
     });
-    let stopped = stopped.into_inner();
-    assert!(
-        stopped * 2 > jobs.len(),
-        "only {stopped} of {} faults were noticed",
-        jobs.len()
-    );
 }
 
-fn inject(root: &Path, job: &str) -> bool {
-    create_log(&paths(root)).unwrap();
-    let wrapper = [
+#[test]
+fn every_file_system_call_of_a_creation_fails_once_and_creation_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut making = child(&folder.path().join("census"), 0, &[]);
+    making.env(CREATE, "1");
+    let counts = census(making, folder.path());
+    assert!(counts.contains_key("fsync"), "{counts:?}");
+    with_each_fault(&counts, &|at, job| {
+        let root = folder.path().join(format!("job{at}"));
+        let mut making = child(&root, 0, &strace(job));
+        making.env(CREATE, "1");
+        let made = making.status().unwrap().success();
+        // What was interrupted goes on; what was made is there. Half-made keys are not removed by
+        // the program: it says which folder to remove.
+        let mut again = create_log(&paths(&root));
+        if matches!(
+            again,
+            Err(CreateError::Keystore(KeystoreError::Unfinished { .. }))
+        ) {
+            std::fs::remove_dir_all(root.join("keys.new")).unwrap();
+            again = create_log(&paths(&root));
+        }
+        if let Err(error) = again {
+            let there = paths(&root).file("last-note").exists();
+            assert!(there, "{job}: creation is stuck: {error}");
+        }
+        check(&root, 0, job);
+        std::fs::remove_dir_all(&root).unwrap();
+        made
+    });
+}
+
+fn strace(job: &str) -> [&str; 9] {
+    [
         "strace",
         "-f",
         "-qq",
@@ -377,13 +437,7 @@ fn inject(root: &Path, job: &str) -> bool {
         "signal=none",
         "-e",
         job,
-    ];
-    let mut running = child(root, 2, &wrapper).spawn().unwrap();
-    let durable = acknowledged(&mut running);
-    let status = running.wait().unwrap();
-    check(root, durable, job);
-    std::fs::remove_dir_all(root).unwrap();
-    status.success()
+    ]
 }
 
 #[test]
