@@ -32,20 +32,22 @@ struct Level {
     missing_count: u64,
     /// A wrong hash of the open chunk was named: one misdeed a file.
     named: bool,
-    /// Wrong hashes that a running writer may just have been writing: number and true hash.
+    /// Hashes that a running writer may just have been writing: number and true hash.
     doubtful: Vec<(u64, Hash)>,
 }
 
 /// How the arrays must end.
 pub(crate) struct End {
     pub(crate) size: TreeSize,
+    /// Hashes of leaves below this are there, whatever was interrupted.
     pub(crate) durable: TreeSize,
     /// The last segment is finished, so that nothing may be missing.
     pub(crate) finished: bool,
 }
 
-/// At most this many hashes are looked at again after a writer moved on.
-const DOUBTFUL_MAX: usize = 1 << 16;
+/// At most this many hashes of a level are looked at again after a writer moved on: more than a
+/// frame has entries.
+const DOUBTFUL_MAX: usize = 1 << 17;
 
 impl<'a> Arrays<'a> {
     pub(crate) fn new(folder: &'a Folder, misdeeds: &'a Misdeeds, tail: Tail) -> Arrays<'a> {
@@ -82,24 +84,15 @@ impl<'a> Arrays<'a> {
         let at = number % ARRAY_CHUNK * Hash::LEN as u64;
         let mut stored = state.read(at)?;
         if stored != Some(*hash) && self.tail == Tail::BeingWritten {
-            state.refresh(self.folder, level)?;
-            stored = state.read(at)?;
+            // A writer grows arrays after the entries: what is not there yet is looked at again.
+            stored = state.read_now(self.folder, level, at)?;
+            if stored != Some(*hash) && state.doubtful.len() < DOUBTFUL_MAX {
+                state.doubtful.push((number, *hash));
+                return Ok(());
+            }
         }
-        match stored {
-            Some(stored) if stored == *hash => {}
-            Some(stored) if stored != Hash::ZERO => {
-                if self.tail == Tail::BeingWritten && state.doubtful.len() < DOUBTFUL_MAX {
-                    state.doubtful.push((number, *hash));
-                } else if !std::mem::replace(&mut state.named, true) {
-                    let what = MisdeedKind::HashWrong { level, number };
-                    let file = self.folder.relative(&array_file(level, chunk));
-                    self.misdeeds.add(&file, Some(at), what);
-                }
-            }
-            Some(_) | None => {
-                state.missing.get_or_insert(number);
-                state.missing_count = state.missing_count.saturating_add(1);
-            }
+        if stored != Some(*hash) {
+            state.blame(stored, (level, number), (self.folder, self.misdeeds));
         }
         Ok(())
     }
@@ -128,8 +121,8 @@ impl<'a> Arrays<'a> {
                 behind = behind.saturating_add(state.missing_count);
             }
         }
-        for &(level, chunk) in &self.folder.arrays {
-            self.check_end(level, chunk, end)?;
+        for (&array, listed) in &self.folder.arrays {
+            self.check_end(array, *listed, end)?;
         }
         if behind > 0 {
             not_checked.push(NotChecked::HashesBehind { count: behind });
@@ -137,47 +130,58 @@ impl<'a> Arrays<'a> {
         Ok(())
     }
 
-    /// Looks again at hashes that were wrong while a writer was at work.
+    /// Looks again at hashes that were wrong or missing while a writer was at work.
     fn recheck(&mut self, level: u8) -> Result<(), VerifyError> {
         let Some(state) = self.levels.get_mut(usize::from(level)) else {
             return Ok(());
         };
         for (number, hash) in std::mem::take(&mut state.doubtful) {
             let chunk = number / ARRAY_CHUNK;
-            state.open(self.folder, level, chunk, self.tail)?;
+            if state.chunk.as_ref().map(|(open, _)| *open) != Some(chunk) {
+                state.open(self.folder, level, chunk, self.tail)?;
+            }
             let at = number % ARRAY_CHUNK * Hash::LEN as u64;
-            if state.read(at)? != Some(hash) {
-                let file = self.folder.relative(&array_file(level, chunk));
-                let what = MisdeedKind::HashWrong { level, number };
-                self.misdeeds.add(&file, Some(at), what);
-                break;
+            let stored = state.read_now(self.folder, level, at)?;
+            if stored != Some(hash) {
+                state.blame(stored, (level, number), (self.folder, self.misdeeds));
             }
         }
         Ok(())
     }
 
-    /// What lies behind the hashes that a size implies, in one file.
-    fn check_end(&self, level: u8, chunk: u64, end: &End) -> Result<(), VerifyError> {
-        if self.tail == Tail::BeingWritten {
-            return Ok(());
-        }
+    /// What lies behind the hashes that a size implies, in one file that was `listed` so long.
+    fn check_end(
+        &self,
+        (level, chunk): (u8, u64),
+        listed: u64,
+        end: &End,
+    ) -> Result<(), VerifyError> {
         let name = array_file(level, chunk);
-        let file = Opened::open(&self.folder.path(&name))?;
+        let path = self.folder.path(&name);
+        let name = self.folder.relative(&name);
         let first = chunk.saturating_mul(ARRAY_CHUNK);
         let hashes = hashes_at(level, end.size)
             .saturating_sub(first)
             .min(ARRAY_CHUNK);
-        let name = self.folder.relative(&name);
         if hashes == 0 {
             self.misdeeds.add(&name, None, MisdeedKind::UnknownFile);
             return Ok(());
         }
         let needed = hashes * Hash::LEN as u64;
-        if end.finished && file.len > needed {
-            let count = file.len - needed;
+        let file = Opened::open(&path)?;
+        // A writer writes hashes of entries that are durable, and entries were read after the files
+        // were listed: what was there by then is covered, and is never grown ahead.
+        let (exact, len) = match self.tail {
+            Tail::AtRest => (end.finished, file.len),
+            Tail::BeingWritten => (true, listed),
+        };
+        if exact && len > needed {
+            let count = len - needed;
             let what = MisdeedKind::SurplusBytes { count };
             self.misdeeds.add(&name, Some(needed), what);
-        } else if let Some(at) = Window::default().first_not_zero(&file, needed)? {
+        } else if self.tail == Tail::AtRest
+            && let Some(at) = Window::default().first_not_zero(&file, needed)?
+        {
             self.misdeeds.add(&name, Some(at), MisdeedKind::NotZero);
         }
         Ok(())
@@ -193,7 +197,7 @@ impl Level {
         tail: Tail,
     ) -> Result<(), VerifyError> {
         let path = folder.path(&array_file(level, chunk));
-        let listed = folder.arrays.contains(&(level, chunk));
+        let listed = folder.arrays.contains_key(&(level, chunk));
         // A writer may have begun it since.
         let there = listed || (tail == Tail::BeingWritten && path.is_file());
         let file = there.then(|| Opened::open(&path)).transpose()?;
@@ -212,16 +216,41 @@ impl Level {
         Ok(stored.and_then(Hash::from_slice))
     }
 
-    /// Forgets what was read of the open chunk: a writer has gone on.
-    fn refresh(&mut self, folder: &Folder, level: u8) -> Result<(), VerifyError> {
-        self.window.clear();
-        match &mut self.chunk {
-            Some((_, Some(file))) => file.refresh(),
-            Some((chunk, None)) => {
-                let chunk = *chunk;
-                self.open(folder, level, chunk, Tail::BeingWritten)
-            }
-            None => Ok(()),
+    /// The hash at a byte of the open chunk as it is now: a writer has gone on since.
+    fn read_now(
+        &mut self,
+        folder: &Folder,
+        level: u8,
+        at: u64,
+    ) -> Result<Option<Hash>, VerifyError> {
+        if let Some((chunk, None)) = self.chunk {
+            self.open(folder, level, chunk, Tail::BeingWritten)?;
+        }
+        let Some((_, Some(file))) = &mut self.chunk else {
+            return Ok(None);
+        };
+        file.refresh()?;
+        let mut hash = Hash::ZERO;
+        let read = file.fill(&mut hash.0, at)?;
+        Ok((read == Hash::LEN).then_some(hash))
+    }
+
+    /// Notes a hash that is not what it must be: wrong, or (if zero) not there.
+    fn blame(
+        &mut self,
+        stored: Option<Hash>,
+        (level, number): (u8, u64),
+        (folder, misdeeds): (&Folder, &Misdeeds),
+    ) {
+        if stored.is_none_or(|stored| stored == Hash::ZERO) {
+            let first = self.missing.map_or(number, |first| first.min(number));
+            self.missing = Some(first);
+            self.missing_count = self.missing_count.saturating_add(1);
+        } else if !std::mem::replace(&mut self.named, true) {
+            let (chunk, place) = (number / ARRAY_CHUNK, number % ARRAY_CHUNK);
+            let what = MisdeedKind::HashWrong { level, number };
+            let file = folder.relative(&array_file(level, chunk));
+            misdeeds.add(&file, Some(place * Hash::LEN as u64), what);
         }
     }
 }

@@ -101,13 +101,14 @@ fn walk(
     let (cut, finished) = (walk.cut, walk.finished && tail == Tail::AtRest);
     walk.marks.finish(size, cut, &mut walk.desk)?;
     if !cut {
-        let durable = match tail {
-            Tail::AtRest => walk.durable,
-            Tail::BeingWritten => walk.durable_before,
-        };
+        // Whoever is running has written the hashes of all that it signed.
+        let signed = walk
+            .marks
+            .last_size()
+            .filter(|_| tail == Tail::BeingWritten);
         let end = End {
             size,
-            durable,
+            durable: walk.durable.max(signed.unwrap_or_default()),
             finished,
         };
         if !walk.finished && tail == Tail::AtRest {
@@ -118,6 +119,13 @@ fn walk(
         check_history_end(&walk.marks, stopped, shared, &mut walk.not_checked);
     }
     let head = walk.marks.last.as_ref().and_then(|last| last.head.clone());
+    if tail == Tail::BeingWritten {
+        let signed = walk.marks.last_size().unwrap_or_default();
+        walk.not_checked.push(NotChecked::Running { size, signed });
+    }
+    if let Some(file) = walk.marks.history.as_ref().and_then(History::half) {
+        walk.not_checked.push(NotChecked::BeingWritten { file });
+    }
     let mut report = Report {
         entries: size.0,
         root: walk.edge.root(),

@@ -46,7 +46,7 @@ impl Opened {
     }
 
     /// Reads what there is at `at`: less than asked for only if the file became shorter.
-    fn fill(&self, buffer: &mut [u8], at: u64) -> Result<usize, VerifyError> {
+    pub(crate) fn fill(&self, buffer: &mut [u8], at: u64) -> Result<usize, VerifyError> {
         let mut done = 0;
         while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
             match self.file.read_at(rest, at.saturating_add(done as u64)) {

@@ -2,7 +2,7 @@
 //!
 //! Not here: what is in them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -29,8 +29,9 @@ pub(crate) struct Folder {
     pub(crate) name: String,
     /// The segments in their order, each with what is there of it.
     pub(crate) segments: BTreeMap<Index, SegmentFiles>,
-    /// Array files: tile level and chunk.
-    pub(crate) arrays: BTreeSet<(u8, u64)>,
+    /// Array files, by tile level and chunk: how long they were when they were listed, before any
+    /// entry was read.
+    pub(crate) arrays: BTreeMap<(u8, u64), u64>,
     /// How many files the log has.
     pub(crate) files: u64,
     /// Their lengths together.
@@ -87,7 +88,7 @@ pub(crate) fn list(
         dir: dir.to_owned(),
         name: name.clone(),
         segments: BTreeMap::new(),
-        arrays: BTreeSet::new(),
+        arrays: BTreeMap::new(),
         files: 0,
         bytes: 0,
         segment_bytes: 0,
@@ -227,8 +228,8 @@ impl Folder {
                 .filter(|(level, _)| *level < ledger_core::tile::TILE_LEVELS_USED);
             match parsed {
                 Some(array) => {
-                    if self.length(&name, false, listing)?.is_some() {
-                        self.arrays.insert(array);
+                    if let Some(len) = self.length(&name, false, listing)? {
+                        self.arrays.insert(array, len);
                     }
                 }
                 None => self.refuse_name(&name, listing),

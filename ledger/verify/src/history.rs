@@ -43,6 +43,8 @@ pub(crate) struct History {
     /// The newest record's size, if it says that the log was stopped there.
     pub(crate) stopped_at: Option<TreeSize>,
     notes: u64,
+    /// A writer is in the middle of a record.
+    half: bool,
 }
 
 /// A record whose checkpoint was read and whose signatures were not checked yet.
@@ -70,6 +72,7 @@ impl History {
             newest: None,
             stopped_at: None,
             notes: 0,
+            half: false,
         };
         let len = HISTORY_MAGIC.len().min(history.length());
         let mark = history.window.bytes(&history.file, 0, len)?;
@@ -130,6 +133,11 @@ impl History {
         &self.name
     }
 
+    /// The file, if its last record is only begun.
+    pub(crate) fn half(&self) -> Option<String> {
+        self.half.then(|| self.name.clone())
+    }
+
     /// How many records were given to be checked.
     pub(crate) fn notes(&self) -> u64 {
         self.notes
@@ -161,6 +169,7 @@ impl History {
                 // A writer may be in the middle of a record.
                 Err(FormatError::Short { .. }) if self.tail == Tail::BeingWritten => {
                     self.at = self.file.len;
+                    self.half = true;
                 }
                 Err(error) => self.refuse(at, MisdeedKind::History(error), desk.shared),
             }

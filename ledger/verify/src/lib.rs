@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`report`] (what is asked and answered), [`misdeed`] (what a log can be caught
 //! at), `directory` ([`verify_dir`]) with `folder` (which files there are), `segments` (the walk
-//! over frames) with `place` and `scan`, `entries`, `numbers`, `states`, `registry` (the rules on the
-//! way), `payloads`, `opened`, `arrays`, `marks` and `history` (checkpoints), `work` (the two
+//! over frames) with `place` and `scan`, `entries`, `numbers`, `states`, `registry` (the rules on
+//! the way), `payloads`, `opened`, `arrays`, `marks` and `history` (checkpoints), `work` (the two
 //! threads), `files`; and `tiles` ([`verify_tiles`]).
 //!
 //! It is a second implementation of docs/formats beside ledger/log: it shares codecs with the

@@ -172,6 +172,13 @@ pub enum NotChecked {
     Interrupted,
     /// The last note is newer than the newest kept checkpoint, as after an interruption.
     HistoryBehind,
+    /// What is left out because a server is writing.
+    Running {
+        /// The entries that were read.
+        size: TreeSize,
+        /// The size of the checkpoint that was the last one when reading began.
+        signed: TreeSize,
+    },
     /// What a running writer is in the middle of.
     BeingWritten {
         /// The file.
@@ -247,6 +254,12 @@ impl fmt::Display for NotChecked {
             NotChecked::HistoryBehind => f.write_str(
                 "whether a kept checkpoint was removed from the end of the history: the last note \
                  is newer, as after an interruption",
+            ),
+            NotChecked::Running { size, signed } => write!(
+                f,
+                "a server is writing: all that it adds after the first {size} entries, bytes \
+                 behind the last frame and its payloads, and whether hashes past the checkpoint \
+                 of {signed} entries are all on disk"
             ),
             NotChecked::BeingWritten { file } => {
                 write!(f, "the end of {file}: a server is writing there")

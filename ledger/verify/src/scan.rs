@@ -88,7 +88,8 @@ pub(crate) fn good_frame_after(
     Ok(Search::Nothing)
 }
 
-fn is_frame(
+/// Whether the body that belongs to the header at `at` is there and good.
+pub(crate) fn is_frame(
     window: &mut Window,
     file: &Opened,
     at: u64,

@@ -24,7 +24,7 @@ use crate::numbers::{Numbers, ends_the_walk};
 use crate::payloads::{FrameEntries, PayloadFile};
 use crate::place::Place;
 use crate::report::{NotChecked, Progress, Tail};
-use crate::scan::{Search, good_frame_after, read_header};
+use crate::scan::{Search, good_frame_after, is_frame, read_header};
 use crate::states::Tables;
 use crate::work::Desk;
 
@@ -44,8 +44,6 @@ pub(crate) struct Walk<'a, 'd> {
     window: Window,
     /// The value in force.
     pub(crate) durable: TreeSize,
-    /// The value in the last segment's header.
-    pub(crate) durable_before: TreeSize,
     /// The last segment: its first entry and the name of its entries file.
     pub(crate) last: (Index, String),
     /// The last segment ends with a finish frame.
@@ -78,7 +76,6 @@ impl<'a, 'd> Walk<'a, 'd> {
             tables: Tables::default(),
             window: Window::default(),
             durable: TreeSize(0),
-            durable_before: TreeSize(0),
             last: (Index(0), String::new()),
             finished: false,
             cut: false,
@@ -142,6 +139,12 @@ impl<'a, 'd> Walk<'a, 'd> {
             return Ok(Break(()));
         }
         // A writer makes the files of a new segment one after the other.
+        let mut files = files;
+        if is_last && self.tail == Tail::BeingWritten {
+            let both = self.folder.has_segment(first);
+            files.entries |= both;
+            files.payloads |= both;
+        }
         if is_last && self.tail == Tail::BeingWritten && !(files.entries && files.payloads) {
             self.not_checked
                 .push(NotChecked::BeingWritten { file: name });
@@ -226,7 +229,6 @@ impl<'a, 'd> Walk<'a, 'd> {
             self.misdeed(&place.name, Some(0), MisdeedKind::HeaderDiffers { field });
         }
         self.raise_durable(header.arrays_durable, &place.name, 0);
-        self.durable_before = self.durable;
         Ok(Continue(()))
     }
 
@@ -319,12 +321,29 @@ impl<'a, 'd> Walk<'a, 'd> {
             return Ok(Continue(false));
         }
         self.finished = true;
-        let count = place.entries.len - place.at;
-        if count > 0 {
+        self.after_finish(place)?;
+        Ok(Continue(true))
+    }
+
+    /// Nothing follows a finish frame. A writer cuts the file to its length after it wrote one.
+    fn after_finish(&mut self, place: &mut Place) -> Result<(), VerifyError> {
+        let running = self.tail == Tail::BeingWritten;
+        if running {
+            place.entries.refresh()?;
+        }
+        let count = place.entries.len.saturating_sub(place.at);
+        if count == 0 {
+            return Ok(());
+        }
+        let (file, mut window) = (&place.entries, Window::default());
+        if running && place.is_last && window.first_not_zero(file, place.at)?.is_none() {
+            let file = place.name.clone();
+            self.not_checked.push(NotChecked::BeingWritten { file });
+        } else {
             let what = MisdeedKind::SurplusBytes { count };
             self.misdeed(&place.name, Some(place.at), what);
         }
-        Ok(Continue(true))
+        Ok(())
     }
 
     /// The entries of a frame: rules, leaves, tree. Gives what checking their payloads needs, or
@@ -379,17 +398,21 @@ impl<'a, 'd> Walk<'a, 'd> {
         let Some(written) = self.window.first_not_zero(file, place.at)? else {
             return Ok(Continue(true));
         };
-        if self.tail == Tail::BeingWritten && place.is_last {
-            let file = place.name.clone();
-            self.not_checked.push(NotChecked::BeingWritten { file });
-            return Ok(Continue(true));
-        }
         let newer = matches!(error, FormatError::Version { .. });
         let search = if newer || !place.is_last {
             Search::Found
         } else {
             good_frame_after(&mut self.window, file, place.at)?
         };
+        // A writer may be in the middle of a frame, but it writes them one after the other.
+        if self.tail == Tail::BeingWritten
+            && place.is_last
+            && (search == Search::Nothing || self.is_whole_now(place)?)
+        {
+            let file = place.name.clone();
+            self.not_checked.push(NotChecked::BeingWritten { file });
+            return Ok(Continue(true));
+        }
         let what = if search == Search::Found {
             MisdeedKind::FrameDamaged { error }
         } else if search == Search::GivenUp {
@@ -404,6 +427,16 @@ impl<'a, 'd> Walk<'a, 'd> {
         Ok(Break(()))
     }
 
+    /// Whether the frame that was not whole has become so.
+    fn is_whole_now(&mut self, place: &Place) -> Result<bool, VerifyError> {
+        self.window.clear();
+        let rest = place.entries.len - place.at;
+        let Ok(header) = self.frame_header(place, rest)? else {
+            return Ok(false);
+        };
+        is_frame(&mut self.window, &place.entries, place.at, header)
+    }
+
     /// What follows the payloads of a segment's last frame.
     fn payloads_end(&mut self, place: &Place) -> Result<(), VerifyError> {
         let Some(file) = &place.payloads else {
@@ -412,7 +445,12 @@ impl<'a, 'd> Walk<'a, 'd> {
         self.bytes_before = self.bytes_before.saturating_add(file.opened.len);
         let end = place.payload_at;
         if self.finished {
-            let count = file.opened.len.saturating_sub(end);
+            let len = match self.tail {
+                Tail::AtRest => file.opened.len,
+                // Cut by the writer before the finish frame was written.
+                Tail::BeingWritten => file.opened.again()?.len,
+            };
+            let count = len.saturating_sub(end);
             if count > 0 {
                 let what = MisdeedKind::SurplusBytes { count };
                 self.misdeed(&file.name, Some(end), what);

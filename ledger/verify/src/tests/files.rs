@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::log::{TestLog, flip};
+use ledger_core::TreeSize;
+
+use super::log::{Draft, Saved, TestLog, flip};
 use super::{accepted, names, spoiled, verify, verify_with};
-use crate::{MisdeedKind, NotChecked, Tail, VerifyError, VerifyOptions, verify_dir};
+use crate::{MisdeedKind, NotChecked, Report, Tail, VerifyError, VerifyOptions, verify_dir};
 
 #[test]
 fn the_sample_is_accepted_and_says_what_it_is() {
@@ -346,4 +348,153 @@ fn no_log_and_unreadable_places_are_errors_and_not_verdicts() {
         Err(VerifyError::NoLog { .. })
     ));
     assert!(verify(saved.dir.path()).unwrap().verified());
+}
+
+/// Verifies a log that a server is writing.
+fn running(saved: &Saved) -> Report {
+    let options = VerifyOptions {
+        tail: Tail::BeingWritten,
+        ..VerifyOptions::default()
+    };
+    verify_with(saved, &saved.trust, &options)
+}
+
+/// A running log is accepted, and refused after `spoil` changed its folder.
+fn spoiled_running(
+    log: &TestLog,
+    spoil: &dyn Fn(&Path),
+    file: &str,
+    what: &dyn Fn(&MisdeedKind) -> bool,
+) {
+    let saved = log.save();
+    assert_eq!(running(&saved).misdeeds, [], "the twin is refused");
+    spoil(&saved.folder());
+    names(&running(&saved), file, what);
+}
+
+/// What a server that is writing leaves: entries past the last checkpoint, and a checkpoint past
+/// the durable size of the arrays.
+fn live() -> TestLog {
+    let mut log = TestLog::sample();
+    log.append(vec![Draft::message(1, 301), Draft::message(1, 302)]);
+    log.sign();
+    log.append(vec![Draft::message(1, 303)]);
+    log.append(vec![Draft::message(1, 304)]);
+    let last = log.segments.last_mut().unwrap();
+    last.entries.extend_from_slice(&[0; 5000]);
+    last.payloads.extend_from_slice(&[0; 9000]);
+    log
+}
+
+#[test]
+fn arrays_that_no_writer_makes_are_refused_while_one_is_at_work() {
+    let array = "hashes/0.00000000";
+    let change = |folder: &Path, change: &dyn Fn(&mut Vec<u8>)| {
+        let path = folder.join(array);
+        let mut bytes = fs::read(&path).unwrap();
+        change(&mut bytes);
+        fs::write(path, bytes).unwrap();
+    };
+    let surplus = |what: &MisdeedKind| matches!(what, MisdeedKind::SurplusBytes { .. });
+    for surplus_bytes in [1usize, 32, 100] {
+        let grow = |folder: &Path| change(folder, &|bytes| bytes.extend(vec![9; surplus_bytes]));
+        spoiled_running(&live(), &grow, array, &surplus);
+    }
+    let unknown = |what: &MisdeedKind| matches!(what, MisdeedKind::UnknownFile);
+    for file in ["5.00000009", "0.00000001", "2.00000000"] {
+        for content in [&b""[..], b"x"] {
+            let add = |folder: &Path| fs::write(folder.join("hashes").join(file), content).unwrap();
+            spoiled_running(&live(), &add, file, &unknown);
+        }
+    }
+    // What was signed was there to be signed; what comes after it may not be there yet.
+    let missing = |what: &MisdeedKind| matches!(what, MisdeedKind::HashMissing { .. });
+    let wrong = |what: &MisdeedKind| matches!(what, MisdeedKind::HashWrong { .. });
+    let signed = usize::try_from(live().size()).unwrap() - 2;
+    for (hash, value, what) in [
+        (signed - 1, 0, &missing as &dyn Fn(&MisdeedKind) -> bool),
+        (0, 0, &missing),
+        (signed - 1, 7, &wrong),
+        (signed, 7, &wrong),
+    ] {
+        let set = |folder: &Path| {
+            change(folder, &|bytes| {
+                bytes[32 * hash..32 * hash + 32].fill(value)
+            });
+        };
+        spoiled_running(&live(), &set, array, what);
+    }
+    let cut = |folder: &Path| change(folder, &|bytes| bytes.truncate(32 * signed - 1));
+    spoiled_running(&live(), &cut, array, &missing);
+    let remove = |folder: &Path| fs::remove_file(folder.join(array)).unwrap();
+    spoiled_running(&live(), &remove, array, &missing);
+    let saved = live().save();
+    change(&saved.folder(), &|bytes| bytes.truncate(32 * signed));
+    let report = running(&saved);
+    assert_eq!(report.misdeeds, []);
+    let behind = NotChecked::HashesBehind { count: 2 };
+    assert!(report.not_checked.contains(&behind));
+    let left_out = NotChecked::Running {
+        size: TreeSize(live().size()),
+        signed: TreeSize(live().size() - 2),
+    };
+    assert!(report.not_checked.contains(&left_out));
+}
+
+#[test]
+fn a_damaged_frame_with_a_good_one_behind_it_is_no_writer_at_work() {
+    let log = live();
+    let segment = log.segments.last().unwrap();
+    let file = format!("{:020}.entries", segment.first);
+    // The frame before the last one; no checkpoint covers it.
+    let frames: Vec<usize> = (0..segment.entries.len())
+        .filter(|at| segment.entries[*at..].starts_with(b"CUSTFRM1"))
+        .collect();
+    let damage = |frame: usize, folder: &Path| flip(folder, &file, frame + 80);
+    let [.., before, last] = frames[..] else {
+        panic!("{frames:?}");
+    };
+    let damaged = |what: &MisdeedKind| matches!(what, MisdeedKind::FrameDamaged { .. });
+    spoiled_running(&log, &|folder| damage(before, folder), &file, &damaged);
+    let saved = log.save();
+    damage(last, &saved.folder());
+    // Its hash is there, so the frame was whole before.
+    let surplus = |what: &MisdeedKind| matches!(what, MisdeedKind::SurplusBytes { .. });
+    let array = "hashes/0.00000000";
+    names(&running(&saved), array, &surplus);
+    let path = saved.folder().join(array);
+    let hashes = fs::read(&path).unwrap();
+    fs::write(&path, &hashes[..hashes.len() - 32]).unwrap();
+    let report = running(&saved);
+    assert_eq!(report.misdeeds, []);
+    let being_written = |what: &NotChecked| matches!(what, NotChecked::BeingWritten { .. });
+    assert!(report.not_checked.iter().any(being_written));
+    assert_eq!(report.entries, log.size() - 1);
+}
+
+#[test]
+fn a_half_record_and_a_file_that_is_being_finished_are_said() {
+    let said = |report: &Report, file: &str| {
+        let says = |what: &NotChecked| matches!(what, NotChecked::BeingWritten { file: said } if said.ends_with(file));
+        assert_eq!(report.misdeeds, []);
+        assert!(report.not_checked.iter().any(says), "{report:?}");
+    };
+    let mut half = live();
+    half.history.extend_from_slice(&[0, 0, 9, 0, 1, 2, 3]);
+    let saved = half.save();
+    let refused = |what: &MisdeedKind| matches!(what, MisdeedKind::History(_));
+    names(&verify(&saved), "checkpoints", &refused);
+    said(&running(&saved), "checkpoints");
+    // The finish frame is written, and the file is not cut to its length yet.
+    let mut finishing = TestLog::sample();
+    let segment = finishing.segments.last_mut().unwrap();
+    segment.entries.extend_from_slice(&[0; 3000]);
+    let file = format!("{:020}.entries", segment.first);
+    let saved = finishing.save();
+    let surplus = |what: &MisdeedKind| matches!(what, MisdeedKind::SurplusBytes { .. });
+    names(&verify(&saved), &file, &surplus);
+    said(&running(&saved), &file);
+    let len = fs::metadata(saved.folder().join(&file)).unwrap().len();
+    flip(&saved.folder(), &file, usize::try_from(len).unwrap() - 1);
+    names(&running(&saved), &file, &surplus);
 }
