@@ -50,6 +50,9 @@ pub enum Command {
     Ingest(commands::ingest::IngestArgs),
     /// Show the events of a file, one OCSF object a line; nothing is appended
     Parse(commands::parse::ParseArgs),
+    /// Who sends: add one, list them, try a sample
+    #[command(subcommand)]
+    Sources(commands::sources::SourcesCommand),
     /// Find entries: 'actor:alice op:grant since:7d'
     Query(commands::query::QueryArgs),
     /// Show one entry

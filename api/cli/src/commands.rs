@@ -17,6 +17,7 @@ pub mod query;
 pub mod rebuild;
 pub mod serve;
 pub mod show;
+pub mod sources;
 pub mod status;
 pub mod tail;
 pub mod tiles;
@@ -58,6 +59,7 @@ pub fn run(command: Command, context: &Context) -> Result<Exit, CommandError> {
         Command::Serve(args) => serve::run(&args, context),
         Command::Ingest(args) => ingest::run(&args, context),
         Command::Parse(args) => parse::run(&args, context),
+        Command::Sources(args) => sources::run(&args, context),
         Command::Query(args) => query::run(&args, context),
         Command::Show(args) => show::run(&args, context),
         Command::Tail(args) => tail::run(&args, context),

@@ -63,10 +63,12 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<Exit, CommandError> {
         }
     };
     let address = server.address().map(|address| address.to_string());
+    let agents = server.agents_address().map(|address| address.to_string());
     info!(
         origin = %config.paths.origin(),
         socket = %server.socket().display(),
         address = address.as_deref().unwrap_or("none"),
+        agents = agents.as_deref().unwrap_or("none"),
         "log served"
     );
     tell_systemd(&[NotifyState::Ready]);

@@ -346,7 +346,8 @@ impl Known {
         };
         let known = self.leaves.keys().chain(&self.tables);
         known
-            .min_by_key(|known| distance(known))
+            // Of two that are as near, the one in fewer tables.
+            .min_by_key(|known| (distance(known), known.matches('.').count()))
             .cloned()
             .unwrap_or_default()
     }
