@@ -17,7 +17,7 @@ use ledger_core::state::{Position, Stream};
 use ledger_core::{Epoch, Flags, Nanos, Sequence, TreeSize};
 use ledger_event::Event;
 use ledger_log::{Batch, Door as _, Log, LogOptions, LogPaths, SourceSpec, create_log, rebuild};
-use ledger_verify::{MisdeedKind, NotChecked, Report, VerifyOptions, verify_dir};
+use ledger_verify::{MisdeedKind, NotChecked, Report, Tail, VerifyOptions, verify_dir};
 
 /// Bytes that are left of what an interrupted log had grown ahead, so that a test is quick.
 const AHEAD: u64 = 1 << 16;
@@ -40,13 +40,16 @@ impl Installation {
     }
 
     fn verify(&self) -> Report {
-        verify_dir(
-            self.dir.path(),
-            &self.trust,
-            &VerifyOptions::default(),
-            &|_| (),
-        )
-        .unwrap()
+        self.verify_as(Tail::AtRest)
+    }
+
+    /// As it is verified while a server holds it: `BeingWritten`.
+    fn verify_as(&self, tail: Tail) -> Report {
+        let options = VerifyOptions {
+            tail,
+            ..VerifyOptions::default()
+        };
+        verify_dir(self.dir.path(), &self.trust, &options, &|_| ()).unwrap()
     }
 
     fn accepted(&self) -> Report {
@@ -184,6 +187,12 @@ fn interrupted() -> Installation {
     log.door().wait_published(size).unwrap();
     let copy = stopped.copy();
     log.close().unwrap();
+    cut_ahead(&copy);
+    copy
+}
+
+/// Leaves little of what is grown ahead.
+fn cut_ahead(copy: &Installation) {
     for file in copy.files() {
         let path = copy.path(&file);
         let bytes = fs::read(&path).unwrap();
@@ -196,7 +205,6 @@ fn interrupted() -> Installation {
             file.set_len(written + AHEAD).unwrap();
         }
     }
-    copy
 }
 
 /// Runs `check` on every case, on two threads with a copy of the log each.
@@ -419,6 +427,112 @@ fn every_added_file_is_refused() {
     log.refused(&[link], "a link added");
     fs::remove_file(log.path(link)).unwrap();
     log.accepted();
+}
+
+/// A log as its running writer has it: everything is signed, then one batch more that is not.
+fn running() -> Installation {
+    let stopped = stopped();
+    let log = open(stopped.dir.path(), Duration::from_secs(3600));
+    let size = append(&log, &[4, 7]);
+    log.door().wait_published(size).unwrap();
+    append(&log, &[8]);
+    let copy = stopped.copy();
+    log.close().unwrap();
+    cut_ahead(&copy);
+    copy
+}
+
+/// The bytes of each file of a running log that its last checkpoint covers.
+fn signed_bytes(log: &Installation) -> Vec<(String, u64)> {
+    let checkpoint = log.verify_as(Tail::BeingWritten).checkpoint.unwrap();
+    let entries: Vec<String> = log.files();
+    let last = entries
+        .iter()
+        .rfind(|file| file.ends_with(".entries"))
+        .unwrap();
+    let bytes = fs::read(log.path(last)).unwrap();
+    let mut at = SegmentHeader::length(&bytes).unwrap();
+    let mut payloads = 0;
+    while let Ok(header) = FrameHeader::decode(&bytes[at..]) {
+        if header.size_after() > checkpoint.size {
+            break;
+        }
+        at += FrameHeader::LEN + header.body_len as usize;
+        payloads = header.payload_end;
+    }
+    let signed = |file: String| {
+        let whole = fs::metadata(log.path(&file)).unwrap().len();
+        let len = match file.rsplit('/').next().unwrap() {
+            _ if file == *last => at as u64,
+            _ if file == last.replace(".entries", ".payloads.g0") => payloads,
+            "0.00000000" => checkpoint.size.0 * 32,
+            _ => whole,
+        };
+        (file, len)
+    };
+    log.files().into_iter().map(signed).collect()
+}
+
+#[test]
+fn what_was_signed_is_held_while_a_server_is_writing() {
+    let log = running();
+    let untouched = log.verify_as(Tail::BeingWritten);
+    assert_eq!(untouched.misdeeds, [], "the untouched log is refused");
+    assert!(untouched.not_yet_signed > 0);
+    let left_out = |said: &NotChecked| matches!(said, NotChecked::Running { .. });
+    assert!(untouched.not_checked.iter().any(left_out));
+    let signed = signed_bytes(&log);
+    let changes = signed
+        .iter()
+        .flat_map(|(file, len)| (0..*len).step_by(29).map(move |at| (file, at, false)));
+    let cuts = signed
+        .iter()
+        .flat_map(|(file, len)| (0..*len).step_by(61).map(move |at| (file, at, true)));
+    let cases: Vec<_> = changes.chain(cuts).collect();
+    assert!(cases.len() > 300, "only {} cases", cases.len());
+    on_both_threads(&log, &cases, &|log, (file, at, cut)| {
+        let path = log.path(file);
+        let good = fs::read(&path).unwrap();
+        let place = usize::try_from(*at).unwrap();
+        let mut bad = good.clone();
+        if *cut {
+            bad.truncate(place);
+        } else {
+            bad[place] ^= 1 << (at % 8);
+        }
+        fs::write(&path, bad).unwrap();
+        let report = log.verify_as(Tail::BeingWritten);
+        // A record of the history may be half there, which is said.
+        let said = file.ends_with("checkpoints")
+            && report.not_checked.contains(&NotChecked::HistoryBehind);
+        assert!(!report.verified() || said, "{file} at {at}, cut: {cut}");
+        fs::write(&path, good).unwrap();
+    });
+    for file in [
+        "logs/stray",
+        "logs/main/2026/stray",
+        "logs/main/2026/last-note~",
+        "logs/main/2026/00000000000000000000.payloads.g1",
+        "logs/main/2026/00000000000000000099.entries",
+        "logs/main/2026/hashes/stray",
+        "logs/main/2026/hashes/0.00000001",
+        "logs/main/2026/hashes/1.00000000",
+        "logs/main/2026/hashes/5.00000009",
+    ] {
+        fs::write(log.path(file), b"x").unwrap();
+        let report = log.verify_as(Tail::BeingWritten);
+        let named = report.misdeeds.iter().any(|misdeed| misdeed.file == file);
+        assert!(named, "{file}: {:#?}", report.misdeeds);
+        fs::remove_file(log.path(file)).unwrap();
+    }
+    let array = log.path("logs/main/2026/hashes/0.00000000");
+    let good = fs::read(&array).unwrap();
+    fs::write(&array, [&good[..], &[0xa5; 100]].concat()).unwrap();
+    let report = log.verify_as(Tail::BeingWritten);
+    let surplus = |what: &MisdeedKind| matches!(what, MisdeedKind::SurplusBytes { count: 100 });
+    assert!(report.misdeeds.iter().any(|misdeed| surplus(&misdeed.what)));
+    fs::write(&array, good).unwrap();
+    assert_eq!(log.verify_as(Tail::BeingWritten).misdeeds, []);
 }
 
 #[test]
