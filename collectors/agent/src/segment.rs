@@ -77,6 +77,28 @@ fn name(number: u64) -> String {
     format!("{number:010}.journal")
 }
 
+/// Moves the segments of a journal that cannot be read into a folder of their own.
+pub(crate) fn set_aside(dir: &Path) -> Result<(), JournalError> {
+    let lock = lock(dir)?;
+    let mut number = 1;
+    let aside = loop {
+        let aside = dir.join(format!("damaged-{number}"));
+        match fs::create_dir(&aside) {
+            Ok(()) => break aside,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(failed("make", &aside)(error)),
+        }
+    };
+    for number in list(dir)? {
+        let path = dir.join(name(number));
+        fs::rename(&path, aside.join(name(number))).map_err(failed("move", &path))?;
+    }
+    sync_dir(&aside)?;
+    sync_dir(dir)?;
+    drop(lock);
+    Ok(())
+}
+
 /// Whether a segment is there.
 pub(crate) fn exists(dir: &Path, number: u64) -> bool {
     dir.join(name(number)).exists()

@@ -1,0 +1,543 @@
+//! One source: its files, its journal, its way to the log, step by step.
+//!
+//! A step binds what was read, then sends what is bound. Before the journal exists the log is
+//! asked what it knows of the source, so that a lost journal is told from a first one. A journal
+//! that was overtaken is sent to its end, then a new epoch begins and says so in its first
+//! heartbeat. Not here: threads and waiting (`agent`).
+
+use std::path::PathBuf;
+
+use collectors_bus::{Acknowledged, Bus, Chain, ChainEnded, Credentials};
+use ledger_core::state::{Position, Stream};
+use ledger_core::{Epoch, Flags, Sequence};
+use ledger_event::facts::{AgentStatus, Facts as _, Heartbeat, Opens};
+
+use crate::clock::Moment;
+use crate::journal::{Journal, JournalBounds, Pressure, Room};
+use crate::journal_error::JournalError;
+use crate::position::NoPosition;
+use crate::reading::{Budget, RecordKind};
+use crate::segment::set_aside;
+use crate::sending::{Found, Overtaken, Sending};
+use crate::tailer::{Beginning, Poll, Tailer, Tailing};
+
+/// Records and bytes of events of one batch.
+const BATCH: Budget = Budget {
+    records: 4096,
+    bytes: 3 << 20,
+};
+/// The same when the journal is nearly full.
+const SMALL_BATCH: Budget = Budget {
+    records: 256,
+    bytes: 256 << 10,
+};
+/// A new epoch is begun at most this often, in ns, so that two agents with one key do not take
+/// turns for ever at full speed.
+const EPOCH_NS: i64 = 60_000_000_000;
+
+/// What a follower is made from.
+#[derive(Debug)]
+pub struct Setup {
+    /// The source's number and key.
+    pub credentials: Credentials,
+    /// The folder of its journal.
+    pub dir: PathBuf,
+    /// Its bounds on disk.
+    pub bounds: JournalBounds,
+    /// Ns from heartbeat to heartbeat.
+    pub heartbeat_every_ns: i64,
+}
+
+/// Why a source cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The journal refuses.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal's positions are none.
+    #[error(transparent)]
+    Position(#[from] NoPosition),
+    /// No number or epoch is left, or an event is too long.
+    #[error(transparent)]
+    Chain(#[from] ChainEnded),
+    /// The log has seen an epoch after which there is none.
+    #[error("source {0} has the last epoch that there is: register another source")]
+    NoEpoch(ledger_core::SourceId),
+}
+
+/// Whether there is more to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// At once.
+    Busy,
+    /// After a short pause.
+    Idle,
+}
+
+/// Where a journal stands in its life.
+#[derive(Debug)]
+enum Life {
+    /// There is no journal, or its epoch has not said how it began.
+    Opening,
+    /// Records are bound.
+    Bound,
+}
+
+/// Follows one source.
+#[derive(Debug)]
+pub struct Follower {
+    setup: Setup,
+    life: Life,
+    journal: Option<Journal>,
+    /// The journal was there and could not be read.
+    damaged: bool,
+    tailing: Option<Tailing>,
+    tailer: Option<Tailer>,
+    sending: Sending,
+    status: AgentStatus,
+    backlog_bytes: u64,
+    beat_at: i64,
+    epoch_at: Option<i64>,
+    read_before: u64,
+    /// Bytes in use when a batch did not fit.
+    stuck_at: Option<u64>,
+}
+
+impl Follower {
+    /// Opens the journal, if there is one. A damaged one is set aside: its epoch is over, and the
+    /// next one says that its state is lost.
+    ///
+    /// # Errors
+    /// Another agent has the journal, or the disk cannot be read.
+    pub fn open(
+        setup: Setup,
+        tailing: Tailing,
+        bus: Box<dyn Bus>,
+    ) -> Result<Follower, FollowError> {
+        let source = setup.credentials.source;
+        let mut damaged = false;
+        let opened = match Journal::open(&setup.dir, source, setup.bounds) {
+            Err(JournalError::Damaged { path, at, reason }) => {
+                tracing::error!(source = source.0, path = %path.display(), at, %reason,
+                    "the journal is damaged and set aside");
+                set_aside(&setup.dir)?;
+                damaged = true;
+                None
+            }
+            opened => opened?,
+        };
+        let journal = opened.map(|(journal, recovered)| {
+            if recovered.dropped_bytes > 0 {
+                tracing::info!(
+                    source = source.0,
+                    bytes = recovered.dropped_bytes,
+                    "a torn batch was dropped: it is read again"
+                );
+            }
+            journal
+        });
+        let begun = |journal: &Journal| journal.last(Stream::Heartbeat).sequence > Sequence(0);
+        let mut follower = Follower {
+            sending: Sending::new(source, bus),
+            setup,
+            life: Life::Opening,
+            damaged,
+            tailing: Some(tailing),
+            tailer: None,
+            status: AgentStatus {
+                read_bytes: 0,
+                parsed: 0,
+                unparsed: 0,
+                masked: 0,
+                notices: 0,
+                journal_bytes: 0,
+                paused: false,
+                free_bytes: None,
+                growth_bytes: None,
+            },
+            backlog_bytes: 0,
+            beat_at: i64::MIN,
+            epoch_at: None,
+            read_before: 0,
+            stuck_at: None,
+            journal: None,
+        };
+        if let Some(journal) = journal {
+            if begun(&journal) {
+                follower.tail(Beginning::GoesOn, &journal)?;
+                follower.life = Life::Bound;
+            }
+            follower.journal = Some(journal);
+        }
+        Ok(follower)
+    }
+
+    /// One step: what was read is bound, what is bound is sent, what is acknowledged is forgotten.
+    ///
+    /// # Errors
+    /// The journal failed. Nothing is lost: what was not bound is read again, and the next step
+    /// tries again; after [`JournalError::Failed`] the follower has to be opened again.
+    pub fn step(&mut self, now: Moment) -> Result<Step, FollowError> {
+        let heard = self.sending.ask(now);
+        match self.life {
+            Life::Opening => {
+                // Without the log's word a lost journal cannot be told from a first one.
+                let Some(heard) = heard else {
+                    return Ok(Step::Idle);
+                };
+                self.begin(&heard, now)?;
+                Ok(Step::Busy)
+            }
+            Life::Bound => self.go_on(heard.as_ref(), now),
+        }
+    }
+
+    /// How the agent is doing.
+    pub fn status(&self) -> &AgentStatus {
+        &self.status
+    }
+
+    /// Why the log refuses this source, if it does.
+    pub fn refused(&self) -> Option<&str> {
+        self.sending.refused.as_deref()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn journal_mut(&mut self) -> Option<&mut Journal> {
+        self.journal.as_mut()
+    }
+
+    /// Whether a published checkpoint covers all that was read.
+    pub fn is_acknowledged(&self) -> bool {
+        let (Some(journal), Some(heard)) = (&self.journal, &self.sending.heard) else {
+            return false;
+        };
+        let all = |stream| heard.through(stream) >= journal.last(stream).sequence;
+        heard.epoch == journal.epoch() && Stream::ALL.into_iter().all(all)
+    }
+
+    fn go_on(&mut self, heard: Option<&Acknowledged>, now: Moment) -> Result<Step, FollowError> {
+        let Some(mut journal) = self.journal.take() else {
+            self.life = Life::Opening;
+            return Ok(Step::Busy);
+        };
+        let stepped = self.go_on_with(&mut journal, heard, now);
+        self.journal = Some(journal);
+        stepped
+    }
+
+    fn go_on_with(
+        &mut self,
+        journal: &mut Journal,
+        heard: Option<&Acknowledged>,
+        now: Moment,
+    ) -> Result<Step, FollowError> {
+        if let Some(heard) = heard {
+            self.sending.heard(heard, journal)?;
+        }
+        // A life that is over binds nothing more; what it bound is sent first.
+        let read = match self.sending.overtaken {
+            None => self.read(journal, now)?,
+            Some(_) => {
+                self.poll(now, Budget::NONE);
+                self.not_bound();
+                false
+            }
+        };
+        if self.sending.overtaken.is_none() && now.monotonic.0 >= self.beat_at {
+            self.beat(journal, now)?;
+        }
+        let found = self.sending.send(journal, now)?;
+        if let (Some(why), Found::AllSent) = (self.sending.overtaken, found)
+            && self.may_begin(now)
+        {
+            self.end_life(why, journal, now)?;
+            return Ok(Step::Busy);
+        }
+        let busy = read || found == Found::More;
+        Ok(if busy { Step::Busy } else { Step::Idle })
+    }
+
+    /// Reads a batch and binds it. Says whether there may be more at once.
+    fn read(&mut self, journal: &mut Journal, now: Moment) -> Result<bool, FollowError> {
+        let stuck = self
+            .stuck_at
+            .is_some_and(|used| journal.used_bytes() >= used);
+        let pressure = if stuck {
+            Pressure::Full
+        } else {
+            journal.pressure()
+        };
+        let budget = match pressure {
+            Pressure::Free => BATCH,
+            Pressure::High => SMALL_BATCH,
+            Pressure::Full => Budget::NONE,
+        };
+        let was_paused = std::mem::replace(&mut self.status.paused, pressure == Pressure::Full);
+        if self.status.paused != was_paused {
+            let source = self.setup.credentials.source.0;
+            tracing::warn!(
+                source,
+                paused = self.status.paused,
+                "reading pauses or goes on"
+            );
+            // Said in the log as soon as it hears.
+            self.beat_at = i64::MIN;
+        }
+        let Some(poll) = self.poll(now, budget) else {
+            return Ok(false);
+        };
+        if self.status.paused {
+            self.not_bound();
+            return Ok(false);
+        }
+        let more = poll.more && pressure == Pressure::Free;
+        if poll.records.is_empty() && poll.positions.is_empty() {
+            return Ok(more);
+        }
+        let bound = self.bind(journal, &poll);
+        if bound.is_err() {
+            self.not_bound();
+        }
+        match bound {
+            // Reading pauses until something is forgotten.
+            Err(FollowError::Journal(JournalError::Full { used, .. })) => {
+                self.stuck_at = Some(used);
+                Ok(false)
+            }
+            bound => bound.map(|()| more),
+        }
+    }
+
+    fn bind(&mut self, journal: &mut Journal, poll: &Poll) -> Result<(), FollowError> {
+        let mut chain = chain(journal, Stream::Record);
+        let mut messages = Vec::with_capacity(poll.records.len());
+        for record in &poll.records {
+            let flags = if record.reread {
+                Flags::REREAD
+            } else {
+                Flags::NONE
+            };
+            let value = record.value.clone();
+            messages.push(chain.seal(&self.setup.credentials.key, value, flags)?);
+        }
+        journal.append(Room::Records, &messages, &poll.positions)?;
+        for record in &poll.records {
+            match record.kind {
+                RecordKind::Parsed => self.status.parsed += 1,
+                RecordKind::Unparsed => self.status.unparsed += 1,
+                RecordKind::Notice => self.status.notices += 1,
+            }
+            self.status.masked += u64::from(record.masked);
+        }
+        self.status.read_bytes += poll.read_bytes;
+        if let Some(tailer) = &mut self.tailer {
+            tailer.bound();
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, now: Moment, budget: Budget) -> Option<Poll> {
+        let poll = self.tailer.as_mut()?.poll(now.monotonic, now.wall, budget);
+        self.backlog_bytes = poll.lag_bytes;
+        Some(poll)
+    }
+
+    fn not_bound(&mut self) {
+        if let Some(tailer) = &mut self.tailer {
+            tailer.rewind();
+        }
+    }
+
+    /// Begins a life: the first one, one after lost state, or one after being overtaken.
+    fn begin(&mut self, heard: &Acknowledged, now: Moment) -> Result<(), FollowError> {
+        let journal = match self.journal.take() {
+            Some(journal) => journal,
+            None => self.create(heard, now)?,
+        };
+        let begun = self.begin_in(journal, heard, now);
+        begun.map(|begun| {
+            if begun {
+                self.life = Life::Bound;
+            }
+        })
+    }
+
+    fn create(&mut self, heard: &Acknowledged, now: Moment) -> Result<Journal, FollowError> {
+        let source = self.setup.credentials.source;
+        let epoch = after(heard.epoch, now).ok_or(FollowError::NoEpoch(source))?;
+        let (dir, bounds) = (&self.setup.dir, self.setup.bounds);
+        Ok(Journal::create(dir, source, epoch, bounds)?)
+    }
+
+    /// Binds the first heartbeat together with the first look at the files, so that a life is
+    /// begun as a whole or not at all. `false` if the files cannot be looked at yet.
+    fn begin_in(
+        &mut self,
+        mut journal: Journal,
+        heard: &Acknowledged,
+        now: Moment,
+    ) -> Result<bool, FollowError> {
+        let source = self.setup.credentials.source;
+        let before = heard.epoch;
+        let first = before == Epoch(0) && !self.damaged;
+        let lost = !first && journal.positions().is_empty();
+        if before >= journal.epoch() {
+            let epoch = after(before, now).ok_or(FollowError::NoEpoch(source))?;
+            let positions = stored(&journal);
+            if let Err(error) = journal.begin_epoch(epoch, positions) {
+                self.journal = Some(journal);
+                return Err(error.into());
+            }
+        }
+        let beginning = if first {
+            Beginning::First
+        } else {
+            Beginning::Again
+        };
+        if self.tailer.is_none() {
+            self.tail(beginning, &journal)?;
+        }
+        let poll = self.poll(now, Budget::NONE).unwrap_or_default();
+        let looked = self.tailer.as_ref().is_some_and(Tailer::has_begun);
+        let bound = if looked {
+            let opens = Opens {
+                previous: (!first && !lost).then_some(before),
+                acknowledged: (!first && !lost).then(|| heard.mark(Stream::Record).sequence),
+                state_lost: lost,
+            };
+            let beat = self.heartbeat(&journal, Some(opens), now);
+            let sealed = chain(&journal, Stream::Heartbeat).seal(
+                &self.setup.credentials.key,
+                beat.to_json(),
+                Flags::NONE,
+            )?;
+            journal
+                .append(Room::Own, &[sealed], &poll.positions)
+                .map_err(FollowError::from)
+        } else {
+            Ok(())
+        };
+        self.journal = Some(journal);
+        bound?;
+        if looked && let Some(tailer) = &mut self.tailer {
+            tailer.bound();
+            self.beat_at = now
+                .monotonic
+                .0
+                .saturating_add(self.setup.heartbeat_every_ns);
+        } else {
+            self.not_bound();
+        }
+        Ok(looked)
+    }
+
+    fn may_begin(&self, now: Moment) -> bool {
+        self.epoch_at
+            .is_none_or(|at| now.monotonic.0.saturating_sub(at) >= EPOCH_NS)
+    }
+
+    /// The journal was overtaken: a new epoch begins, and what is there may be sent again.
+    fn end_life(
+        &mut self,
+        why: Overtaken,
+        journal: &mut Journal,
+        now: Moment,
+    ) -> Result<(), FollowError> {
+        let source = self.setup.credentials.source;
+        tracing::error!(
+            source = source.0,
+            ?why,
+            "another life of this source is in the log"
+        );
+        let before = self
+            .sending
+            .heard
+            .as_ref()
+            .map_or(Epoch(0), |heard| heard.epoch);
+        let epoch = after(before.max(journal.epoch()), now);
+        let epoch = epoch.ok_or(FollowError::NoEpoch(source))?;
+        let positions = self
+            .tailer
+            .as_ref()
+            .map(Tailer::positions)
+            .unwrap_or_default();
+        journal.begin_epoch(epoch, positions)?;
+        if let Some(tailer) = &mut self.tailer {
+            tailer.flag_again();
+        }
+        self.sending.overtaken = None;
+        self.epoch_at = Some(now.monotonic.0);
+        self.life = Life::Opening;
+        Ok(())
+    }
+
+    fn beat(&mut self, journal: &mut Journal, now: Moment) -> Result<(), FollowError> {
+        let folder = self.tailer.as_ref().map(|tailer| tailer.files().folder());
+        let free = folder.and_then(|folder| rustix::fs::statvfs(folder).ok());
+        self.status.free_bytes = free.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let seen = self.status.read_bytes.saturating_add(self.backlog_bytes);
+        self.status.growth_bytes = Some(seen.saturating_sub(self.read_before));
+        self.read_before = seen;
+        self.status.journal_bytes = journal.used_bytes();
+        let beat = self.heartbeat(journal, None, now);
+        let sealed = chain(journal, Stream::Heartbeat).seal(
+            &self.setup.credentials.key,
+            beat.to_json(),
+            Flags::NONE,
+        )?;
+        self.beat_at = now
+            .monotonic
+            .0
+            .saturating_add(self.setup.heartbeat_every_ns);
+        match journal.append(Room::Own, &[sealed], &[]) {
+            // Not even the reserve has room: the log has heard that reading pauses.
+            Err(JournalError::Full { .. }) => Ok(()),
+            bound => Ok(bound?),
+        }
+    }
+
+    fn heartbeat(&self, journal: &Journal, opens: Option<Opens>, now: Moment) -> Heartbeat {
+        let heard = self.sending.heard.as_ref();
+        let heard = heard.filter(|heard| heard.epoch == journal.epoch());
+        Heartbeat {
+            source: self.setup.credentials.source,
+            epoch: journal.epoch(),
+            bound: journal.last(Stream::Record).sequence,
+            acknowledged: heard.map_or(Sequence(0), |heard| heard.through(Stream::Record)),
+            backlog_bytes: Some(self.backlog_bytes),
+            dropped: None,
+            opens,
+            agent: Some(self.status.clone()),
+            at: now.wall,
+        }
+    }
+
+    fn tail(&mut self, beginning: Beginning, journal: &Journal) -> Result<(), FollowError> {
+        if let Some(tailing) = self.tailing.take() {
+            self.tailer = Some(Tailer::new(tailing, beginning, journal.positions())?);
+        }
+        Ok(())
+    }
+}
+
+/// The chain of a stream behind what the journal has.
+fn chain(journal: &Journal, stream: Stream) -> Chain {
+    let last = journal.last(stream);
+    let last = (last.sequence > Sequence(0)).then_some((last.sequence, last.mac));
+    Chain::new(stream, journal.epoch(), last)
+}
+
+fn stored(journal: &Journal) -> Vec<Position> {
+    (journal.positions().iter())
+        .map(|(key, value)| Position {
+            key: key.clone(),
+            value: value.clone(),
+        })
+        .collect()
+}
+
+/// An epoch after `before`: the time, if the clock is right.
+fn after(before: Epoch, now: Moment) -> Option<Epoch> {
+    Some(Epoch(now.epoch().max(before.0.checked_add(1)?)))
+}
