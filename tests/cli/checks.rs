@@ -340,3 +340,19 @@ fn no_secret_is_ever_printed() {
     }
     assert!(windows > 5_000, "the keys were not read");
 }
+
+#[test]
+fn status_says_that_signed_entries_are_missing() {
+    let room = Room::with_records();
+    room.log(&["status"]).ended(0);
+    let folder = room.path("ledger/logs/main");
+    let label = fs::read_dir(&folder).expect("a folder").next();
+    let folder = label.expect("a label").expect("an entry").path();
+    let segment = folder.join("00000000000000000001.entries");
+    let kept = fs::read(&segment).expect("the second segment");
+    fs::remove_file(&segment).expect("removed");
+    let cut = room.log(&["status"]);
+    assert!(cut.ended(1).contains("custody verify"), "{}", cut.ended(1));
+    fs::write(&segment, kept).expect("put back");
+    room.log(&["status"]).ended(0);
+}

@@ -245,3 +245,60 @@ fn nothing_that_is_printed_or_stored_holds_a_card_number() {
     assert!(!out.ended(0).contains(&card));
     assert!(out.out.contains("************1111"));
 }
+
+/// Records of a source as the log holds them: their numbers, in order.
+fn numbers(room: &Room) -> Vec<u64> {
+    let query = room.log(&["query", "kind:event"]);
+    let number = |entry: &Value| entry["sequence"].as_u64().expect("a number");
+    lines(query.ended(0)).iter().map(number).collect()
+}
+
+#[test]
+fn an_ingest_that_is_killed_beside_a_server_takes_nothing_twice() {
+    let room = Room::with_log();
+    let text = fs::read_to_string(sample_path(ROWS_OFF)).expect("the sample");
+    let big = room.write("big.csv", text.repeat(60));
+    let records = 60 * 179;
+    let served = room.serve(&[], &[]);
+    let spec = source("big", &big);
+    let args = [
+        "ingest",
+        "--config",
+        "ledger/custody.toml",
+        "--source",
+        &spec,
+    ];
+    for wait in (20..260).step_by(12) {
+        let mut running = room.command(&args).spawn().expect("an ingest");
+        // The kill meets it somewhere on its way; where does not matter.
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        let _ = running.kill();
+        running.wait().expect("an end");
+    }
+    room.log(&["ingest", "--source", &spec]).ended(0);
+    assert_eq!(numbers(&room), (1..=records).collect::<Vec<u64>>());
+    assert_eq!(served.stop("TERM"), 0);
+    room.verify(&[]).ended(0);
+}
+
+#[test]
+fn two_who_take_one_source_at_once_take_each_record_once() {
+    let room = Room::with_log();
+    let text = fs::read_to_string(sample_path(ROWS_OFF)).expect("the sample");
+    let big = room.write("big.csv", text.repeat(30));
+    let served = room.serve(&[], &[]);
+    let spec = source("big", &big);
+    let args = [
+        "ingest",
+        "--config",
+        "ledger/custody.toml",
+        "--source",
+        &spec,
+    ];
+    let mut both = [0, 1].map(|_| room.command(&args).spawn().expect("an ingest"));
+    for running in &mut both {
+        assert!(running.wait().expect("an end").success());
+    }
+    assert_eq!(numbers(&room), (1..=30 * 179).collect::<Vec<u64>>());
+    assert_eq!(served.stop("TERM"), 0);
+}

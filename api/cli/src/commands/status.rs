@@ -37,7 +37,7 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, CommandError> {
     if context.output.is_json() {
         let answer = as_json(&status, served, &steps);
         context.output.json(&answer).map_err(CommandError::Stdout)?;
-        return Ok(Exit::Done);
+        return Ok(exit(&status));
     }
     let waiting = status.size.saturating_sub(status.published_size);
     let last = now().0.saturating_sub(status.ledger_time);
@@ -79,7 +79,20 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, CommandError> {
             .table(&headings, &rows)
             .map_err(CommandError::Stdout)?;
     }
-    Ok(Exit::Done)
+    Ok(exit(&status))
+}
+
+/// Entries that were signed are missing.
+fn is_cut(status: &LogStatus) -> bool {
+    status.size < status.published_size
+}
+
+fn exit(status: &LogStatus) -> Exit {
+    if is_cut(status) {
+        Exit::Found
+    } else {
+        Exit::Done
+    }
 }
 
 fn row(source: &SourceStatus) -> Vec<String> {
@@ -95,6 +108,11 @@ fn row(source: &SourceStatus) -> Vec<String> {
 /// What an operator may want to do now.
 fn next_steps(status: &LogStatus, served: bool) -> Vec<String> {
     let mut steps = Vec::new();
+    if is_cut(status) {
+        let step = "the last checkpoint covers more entries than the log holds: keep the disk as \
+                    it is and run `custody verify`";
+        return vec![step.to_owned()];
+    }
     if status.stopped.is_some() {
         steps.push("look at `custody doctor`, then start the server again".to_owned());
     }
