@@ -100,6 +100,7 @@ fn walk(
     let size = walk.edge.size();
     let (cut, finished) = (walk.cut, walk.finished && tail == Tail::AtRest);
     walk.marks.finish(size, cut, &mut walk.desk)?;
+    say_running(&mut walk, size);
     if !cut {
         // Whoever is running has written the hashes of all that it signed.
         let signed = walk
@@ -119,13 +120,6 @@ fn walk(
         check_history_end(&walk.marks, stopped, shared, &mut walk.not_checked);
     }
     let head = walk.marks.last.as_ref().and_then(|last| last.head.clone());
-    if tail == Tail::BeingWritten {
-        let signed = walk.marks.last_size().unwrap_or_default();
-        walk.not_checked.push(NotChecked::Running { size, signed });
-    }
-    if let Some(file) = walk.marks.history.as_ref().and_then(History::half) {
-        walk.not_checked.push(NotChecked::BeingWritten { file });
-    }
     let mut report = Report {
         entries: size.0,
         root: walk.edge.root(),
@@ -143,6 +137,17 @@ fn walk(
     // Signing times of kept checkpoints are compared with the last note's when all are checked.
     report.pq_timestamp = walk.marks.last.map_or(0, |last| last.pq_timestamp);
     Ok(report)
+}
+
+/// What is left out because a server is writing.
+fn say_running(walk: &mut Walk<'_, '_>, size: TreeSize) {
+    if walk.tail == Tail::BeingWritten {
+        let signed = walk.marks.last_size().unwrap_or_default();
+        walk.not_checked.push(NotChecked::Running { size, signed });
+    }
+    if let Some(file) = walk.marks.history.as_ref().and_then(History::half) {
+        walk.not_checked.push(NotChecked::BeingWritten { file });
+    }
 }
 
 fn take_head(report: &mut Report, head: Head) {

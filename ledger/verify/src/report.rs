@@ -238,6 +238,15 @@ impl fmt::Display for NotChecked {
                 "positions of readers, short MACs of messages, and epochs without a message yet: \
                  they lie beside the entries, and no signature covers them",
             ),
+            end => end.fmt_end(f),
+        }
+    }
+}
+
+impl NotChecked {
+    /// What is said of the end of a log, and of where reading ended.
+    fn fmt_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             NotChecked::AfterDamage { size } => write!(
                 f,
                 "everything after the first {size} entries: a damaged place comes before"
@@ -270,6 +279,18 @@ impl fmt::Display for NotChecked {
                     "{count} entries at the end: no checkpoint covers them yet"
                 )
             }
+            // Said by the caller. A new variant finds its place here or there.
+            NotChecked::Time
+            | NotChecked::SoleHistory
+            | NotChecked::Coverage
+            | NotChecked::OtherLog { .. }
+            | NotChecked::ErasedParts { .. }
+            | NotChecked::Payloads { .. }
+            | NotChecked::Entries { .. }
+            | NotChecked::NotUnderstood { .. }
+            | NotChecked::Opened
+            | NotChecked::Registrations { .. }
+            | NotChecked::Unbound => Ok(()),
         }
     }
 }
