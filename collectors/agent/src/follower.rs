@@ -3,14 +3,14 @@
 //! A step binds what was read, then sends what is bound. Before the journal exists the log is
 //! asked what it knows of the source, so that a lost journal is told from a first one. A journal
 //! that was overtaken is sent to its end, then a new epoch begins and says so in its first
-//! heartbeat. Not here: threads and waiting (`agent`).
+//! heartbeat. Not here: threads and waiting (`agent`), how a life begins and ends (`life`).
 
 use std::path::PathBuf;
 
 use collectors_bus::{Acknowledged, Bus, Chain, ChainEnded, Credentials};
-use ledger_core::state::{Position, Stream};
-use ledger_core::{Epoch, Flags, Sequence};
-use ledger_event::facts::{AgentStatus, Facts as _, Heartbeat, Opens};
+use ledger_core::state::Stream;
+use ledger_core::{Flags, Sequence};
+use ledger_event::facts::AgentStatus;
 
 use crate::clock::Moment;
 use crate::journal::{Journal, JournalBounds, Pressure, Room};
@@ -18,8 +18,11 @@ use crate::journal_error::JournalError;
 use crate::position::NoPosition;
 use crate::reading::{Budget, RecordKind};
 use crate::segment::set_aside;
-use crate::sending::{Found, Overtaken, Sending};
+use crate::sending::{Found, Sending};
 use crate::tailer::{Beginning, Poll, Tailer, Tailing};
+
+#[path = "life.rs"]
+mod life;
 
 /// Records and bytes of events of one batch.
 const BATCH: Budget = Budget {
@@ -28,13 +31,9 @@ const BATCH: Budget = Budget {
 };
 /// The same when the journal is nearly full.
 const SMALL_BATCH: Budget = Budget {
-    records: 256,
-    bytes: 256 << 10,
+    records: 128,
+    bytes: 128 << 10,
 };
-/// A new epoch is begun at most this often, in ns, so that two agents with one key do not take
-/// turns for ever at full speed.
-const EPOCH_NS: i64 = 60_000_000_000;
-
 /// What a follower is made from.
 #[derive(Debug)]
 pub struct Setup {
@@ -76,7 +75,7 @@ pub enum Step {
 
 /// Where a journal stands in its life.
 #[derive(Debug)]
-enum Life {
+pub(super) enum Life {
     /// There is no journal, or its epoch has not said how it began.
     Opening,
     /// Records are bound.
@@ -86,20 +85,21 @@ enum Life {
 /// Follows one source.
 #[derive(Debug)]
 pub struct Follower {
-    setup: Setup,
-    life: Life,
-    journal: Option<Journal>,
+    pub(super) setup: Setup,
+    pub(super) life: Life,
+    pub(super) journal: Option<Journal>,
     /// The journal was there and could not be read.
-    damaged: bool,
+    pub(super) damaged: bool,
     tailing: Option<Tailing>,
-    tailer: Option<Tailer>,
-    sending: Sending,
-    status: AgentStatus,
-    backlog_bytes: u64,
-    beat_at: i64,
-    epoch_at: Option<i64>,
-    read_before: u64,
-    /// Bytes in use when a batch did not fit.
+    pub(super) tailer: Option<Tailer>,
+    pub(super) sending: Sending,
+    pub(super) status: AgentStatus,
+    pub(super) backlog_bytes: u64,
+    pub(super) beat_at: i64,
+    pub(super) epoch_at: Option<i64>,
+    pub(super) read_before: u64,
+    /// Bytes in use when a batch did not fit, and when a small one did not.
+    narrow_at: Option<u64>,
     stuck_at: Option<u64>,
 }
 
@@ -159,6 +159,7 @@ impl Follower {
             beat_at: i64::MIN,
             epoch_at: None,
             read_before: 0,
+            narrow_at: None,
             stuck_at: None,
             journal: None,
         };
@@ -260,17 +261,16 @@ impl Follower {
 
     /// Reads a batch and binds it. Says whether there may be more at once.
     fn read(&mut self, journal: &mut Journal, now: Moment) -> Result<bool, FollowError> {
-        let stuck = self
-            .stuck_at
-            .is_some_and(|used| journal.used_bytes() >= used);
-        let pressure = if stuck {
+        let used = journal.used_bytes();
+        let holds = |at: Option<u64>| at.is_some_and(|at| used >= at);
+        let pressure = if holds(self.stuck_at) {
             Pressure::Full
         } else {
             journal.pressure()
         };
         let budget = match pressure {
-            Pressure::Free => BATCH,
-            Pressure::High => SMALL_BATCH,
+            Pressure::Free if !holds(self.narrow_at) => BATCH,
+            Pressure::Free | Pressure::High => SMALL_BATCH,
             Pressure::Full => Budget::NONE,
         };
         let was_paused = std::mem::replace(&mut self.status.paused, pressure == Pressure::Full);
@@ -300,10 +300,16 @@ impl Follower {
             self.not_bound();
         }
         match bound {
-            // Reading pauses until something is forgotten.
+            // Less may fit; else reading pauses until something is forgotten.
             Err(FollowError::Journal(JournalError::Full { used, .. })) => {
-                self.stuck_at = Some(used);
-                Ok(false)
+                let small = budget == SMALL_BATCH;
+                let at = if small {
+                    &mut self.stuck_at
+                } else {
+                    &mut self.narrow_at
+                };
+                *at = Some(used);
+                Ok(!small)
             }
             bound => bound.map(|()| more),
         }
@@ -337,183 +343,23 @@ impl Follower {
         Ok(())
     }
 
-    fn poll(&mut self, now: Moment, budget: Budget) -> Option<Poll> {
+    pub(super) fn poll(&mut self, now: Moment, budget: Budget) -> Option<Poll> {
         let poll = self.tailer.as_mut()?.poll(now.monotonic, now.wall, budget);
         self.backlog_bytes = poll.lag_bytes;
         Some(poll)
     }
 
-    fn not_bound(&mut self) {
+    pub(super) fn not_bound(&mut self) {
         if let Some(tailer) = &mut self.tailer {
             tailer.rewind();
         }
     }
 
-    /// Begins a life: the first one, one after lost state, or one after being overtaken.
-    fn begin(&mut self, heard: &Acknowledged, now: Moment) -> Result<(), FollowError> {
-        let journal = match self.journal.take() {
-            Some(journal) => journal,
-            None => self.create(heard, now)?,
-        };
-        let begun = self.begin_in(journal, heard, now);
-        begun.map(|begun| {
-            if begun {
-                self.life = Life::Bound;
-            }
-        })
-    }
-
-    fn create(&mut self, heard: &Acknowledged, now: Moment) -> Result<Journal, FollowError> {
-        let source = self.setup.credentials.source;
-        let epoch = after(heard.epoch, now).ok_or(FollowError::NoEpoch(source))?;
-        let (dir, bounds) = (&self.setup.dir, self.setup.bounds);
-        Ok(Journal::create(dir, source, epoch, bounds)?)
-    }
-
-    /// Binds the first heartbeat together with the first look at the files, so that a life is
-    /// begun as a whole or not at all. `false` if the files cannot be looked at yet.
-    fn begin_in(
+    pub(super) fn tail(
         &mut self,
-        mut journal: Journal,
-        heard: &Acknowledged,
-        now: Moment,
-    ) -> Result<bool, FollowError> {
-        let source = self.setup.credentials.source;
-        let before = heard.epoch;
-        let first = before == Epoch(0) && !self.damaged;
-        let lost = !first && journal.positions().is_empty();
-        if before >= journal.epoch() {
-            let epoch = after(before, now).ok_or(FollowError::NoEpoch(source))?;
-            let positions = stored(&journal);
-            if let Err(error) = journal.begin_epoch(epoch, positions) {
-                self.journal = Some(journal);
-                return Err(error.into());
-            }
-        }
-        let beginning = if first {
-            Beginning::First
-        } else {
-            Beginning::Again
-        };
-        if self.tailer.is_none() {
-            self.tail(beginning, &journal)?;
-        }
-        let poll = self.poll(now, Budget::NONE).unwrap_or_default();
-        let looked = self.tailer.as_ref().is_some_and(Tailer::has_begun);
-        let bound = if looked {
-            let opens = Opens {
-                previous: (!first && !lost).then_some(before),
-                acknowledged: (!first && !lost).then(|| heard.mark(Stream::Record).sequence),
-                state_lost: lost,
-            };
-            let beat = self.heartbeat(&journal, Some(opens), now);
-            let sealed = chain(&journal, Stream::Heartbeat).seal(
-                &self.setup.credentials.key,
-                beat.to_json(),
-                Flags::NONE,
-            )?;
-            journal
-                .append(Room::Own, &[sealed], &poll.positions)
-                .map_err(FollowError::from)
-        } else {
-            Ok(())
-        };
-        self.journal = Some(journal);
-        bound?;
-        if looked && let Some(tailer) = &mut self.tailer {
-            tailer.bound();
-            self.beat_at = now
-                .monotonic
-                .0
-                .saturating_add(self.setup.heartbeat_every_ns);
-        } else {
-            self.not_bound();
-        }
-        Ok(looked)
-    }
-
-    fn may_begin(&self, now: Moment) -> bool {
-        self.epoch_at
-            .is_none_or(|at| now.monotonic.0.saturating_sub(at) >= EPOCH_NS)
-    }
-
-    /// The journal was overtaken: a new epoch begins, and what is there may be sent again.
-    fn end_life(
-        &mut self,
-        why: Overtaken,
-        journal: &mut Journal,
-        now: Moment,
+        beginning: Beginning,
+        journal: &Journal,
     ) -> Result<(), FollowError> {
-        let source = self.setup.credentials.source;
-        tracing::error!(
-            source = source.0,
-            ?why,
-            "another life of this source is in the log"
-        );
-        let before = self
-            .sending
-            .heard
-            .as_ref()
-            .map_or(Epoch(0), |heard| heard.epoch);
-        let epoch = after(before.max(journal.epoch()), now);
-        let epoch = epoch.ok_or(FollowError::NoEpoch(source))?;
-        let positions = self
-            .tailer
-            .as_ref()
-            .map(Tailer::positions)
-            .unwrap_or_default();
-        journal.begin_epoch(epoch, positions)?;
-        if let Some(tailer) = &mut self.tailer {
-            tailer.flag_again();
-        }
-        self.sending.overtaken = None;
-        self.epoch_at = Some(now.monotonic.0);
-        self.life = Life::Opening;
-        Ok(())
-    }
-
-    fn beat(&mut self, journal: &mut Journal, now: Moment) -> Result<(), FollowError> {
-        let folder = self.tailer.as_ref().map(|tailer| tailer.files().folder());
-        let free = folder.and_then(|folder| rustix::fs::statvfs(folder).ok());
-        self.status.free_bytes = free.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let seen = self.status.read_bytes.saturating_add(self.backlog_bytes);
-        self.status.growth_bytes = Some(seen.saturating_sub(self.read_before));
-        self.read_before = seen;
-        self.status.journal_bytes = journal.used_bytes();
-        let beat = self.heartbeat(journal, None, now);
-        let sealed = chain(journal, Stream::Heartbeat).seal(
-            &self.setup.credentials.key,
-            beat.to_json(),
-            Flags::NONE,
-        )?;
-        self.beat_at = now
-            .monotonic
-            .0
-            .saturating_add(self.setup.heartbeat_every_ns);
-        match journal.append(Room::Own, &[sealed], &[]) {
-            // Not even the reserve has room: the log has heard that reading pauses.
-            Err(JournalError::Full { .. }) => Ok(()),
-            bound => Ok(bound?),
-        }
-    }
-
-    fn heartbeat(&self, journal: &Journal, opens: Option<Opens>, now: Moment) -> Heartbeat {
-        let heard = self.sending.heard.as_ref();
-        let heard = heard.filter(|heard| heard.epoch == journal.epoch());
-        Heartbeat {
-            source: self.setup.credentials.source,
-            epoch: journal.epoch(),
-            bound: journal.last(Stream::Record).sequence,
-            acknowledged: heard.map_or(Sequence(0), |heard| heard.through(Stream::Record)),
-            backlog_bytes: Some(self.backlog_bytes),
-            dropped: None,
-            opens,
-            agent: Some(self.status.clone()),
-            at: now.wall,
-        }
-    }
-
-    fn tail(&mut self, beginning: Beginning, journal: &Journal) -> Result<(), FollowError> {
         if let Some(tailing) = self.tailing.take() {
             self.tailer = Some(Tailer::new(tailing, beginning, journal.positions())?);
         }
@@ -522,22 +368,8 @@ impl Follower {
 }
 
 /// The chain of a stream behind what the journal has.
-fn chain(journal: &Journal, stream: Stream) -> Chain {
+pub(super) fn chain(journal: &Journal, stream: Stream) -> Chain {
     let last = journal.last(stream);
     let last = (last.sequence > Sequence(0)).then_some((last.sequence, last.mac));
     Chain::new(stream, journal.epoch(), last)
-}
-
-fn stored(journal: &Journal) -> Vec<Position> {
-    (journal.positions().iter())
-        .map(|(key, value)| Position {
-            key: key.clone(),
-            value: value.clone(),
-        })
-        .collect()
-}
-
-/// An epoch after `before`: the time, if the clock is right.
-fn after(before: Epoch, now: Moment) -> Option<Epoch> {
-    Some(Epoch(now.epoch().max(before.0.checked_add(1)?)))
 }

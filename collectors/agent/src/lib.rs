@@ -39,3 +39,5 @@ pub use tailer::{Beginning, FormatMaker, Poll, Tailer, Tailing};
 mod cases_tests;
 #[cfg(test)]
 mod rig_tests;
+#[cfg(test)]
+mod stories_tests;

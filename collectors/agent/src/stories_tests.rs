@@ -1,0 +1,348 @@
+//! Stories of an agent's life: killed, restored, cloned, robbed of its state, forged, cut off, and
+//! all of it at random. Nothing is lost, and what happened is in the log.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use ledger_core::{Flags, Kind};
+use ledger_event::facts::{EpochOpened, Facts as _, Heartbeat};
+use ledger_log::StoredEntry;
+
+use crate::rig_tests::{Rig, marker, part, row, rows};
+use crate::{JournalBounds, Step};
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        if item.file_type().unwrap().is_file() {
+            std::fs::copy(item.path(), to.join(item.file_name())).unwrap();
+        }
+    }
+}
+
+fn of_kind(rig: &Rig, kind: Kind) -> Vec<StoredEntry> {
+    let entries = rig.entries().into_iter();
+    entries.filter(|entry| entry.entry.kind == kind).collect()
+}
+
+fn epochs(rig: &Rig) -> Vec<EpochOpened> {
+    let entries = of_kind(rig, Kind::EPOCH);
+    let facts = entries
+        .iter()
+        .map(|e| EpochOpened::parse(part(e, 0).as_bytes()).unwrap());
+    facts.collect()
+}
+
+fn heartbeats(rig: &Rig) -> Vec<Heartbeat> {
+    let entries = of_kind(rig, Kind::HEARTBEAT);
+    let facts = entries
+        .iter()
+        .map(|e| Heartbeat::parse(part(e, 0).as_bytes()).unwrap());
+    facts.collect()
+}
+
+/// Waits until a published checkpoint covers all that was read.
+fn acknowledged(rig: &mut Rig) {
+    rig.run();
+    let size = ledger_log::Door::status(&mut rig.door()).unwrap().size;
+    ledger_log::Door::wait_published(&mut rig.door(), ledger_core::TreeSize(size)).unwrap();
+    rig.run();
+    assert!(rig.follower.as_ref().unwrap().is_acknowledged());
+}
+
+#[test]
+fn the_first_life_says_nothing_of_a_life_before_and_heartbeats_count() {
+    let mut rig = Rig::new("audit");
+    rig.append("audit.1", rows(900..=905));
+    rig.append("audit", rows(1..=5));
+    rig.append("audit", "no record\n");
+    rig.run();
+    rig.pass(60_000);
+    acknowledged(&mut rig);
+    rig.check_in_order(1..=5);
+    assert_eq!(rig.unparsed().len(), 1);
+    assert_eq!(
+        epochs(&rig),
+        [],
+        "what was there before and not asked for is not read"
+    );
+    let beats = heartbeats(&rig);
+    let opens = beats[0].opens.unwrap();
+    assert!(!opens.state_lost && opens.previous.is_none());
+    let agent = beats[1].agent.as_ref().unwrap();
+    assert_eq!((agent.parsed, agent.unparsed, agent.notices), (5, 1, 0));
+    assert_eq!(agent.read_bytes, rows(1..=5).len() as u64 + 10);
+    assert!(agent.free_bytes.is_some_and(|free| free > 0));
+    assert_eq!((beats[1].bound.0, beats[1].backlog_bytes), (6, Some(0)));
+    // Those rotated before the source was read stay unread when they are compressed.
+    rig.gzip("audit.1", "audit.2.gz");
+    rig.rename("audit", "audit.1");
+    rig.append("audit", rows(6..=7));
+    rig.run();
+    rig.quiet();
+    rig.check_in_order(1..=7);
+}
+
+#[test]
+fn killed_between_binding_and_sending() {
+    let mut rig = Rig::new("audit");
+    rig.append("audit", rows(1..=10));
+    rig.run();
+    rig.away.store(true, Ordering::Relaxed);
+    rig.append("audit", rows(11..=20));
+    rig.run();
+    rig.rename("audit", "audit.1");
+    rig.append("audit", rows(21..=30));
+    rig.run();
+    rig.restart();
+    rig.run();
+    rig.check_in_order(1..=10);
+    // What was bound is sent from the journal, though both files are gone.
+    rig.stop();
+    rig.remove("audit.1");
+    rig.remove("audit");
+    rig.away.store(false, Ordering::Relaxed);
+    rig.start();
+    rig.run();
+    rig.check_in_order(1..=30);
+    assert_eq!(epochs(&rig), []);
+}
+
+#[test]
+fn a_machine_that_was_restored_from_a_copy() {
+    let mut rig = Rig::new("audit");
+    rig.append("audit", rows(1..=10));
+    acknowledged(&mut rig);
+    rig.stop();
+    let (state, saved) = (rig.state_dir(), rig.file("saved"));
+    copy(&state, &saved);
+    rig.start();
+    rig.append("audit", rows(11..=20));
+    acknowledged(&mut rig);
+    rig.stop();
+    std::fs::remove_dir_all(&state).unwrap();
+    copy(&saved, &state);
+    rig.start();
+    rig.append("audit", rows(21..=22));
+    rig.run();
+    acknowledged(&mut rig);
+    let markers = rig.markers();
+    assert_eq!(markers[..20], (1..=20).collect::<Vec<_>>());
+    assert_eq!(markers[20..], (11..=22).collect::<Vec<_>>());
+    let reread = |entry: &&StoredEntry| entry.entry.flags.contains(Flags::REREAD);
+    let flagged: Vec<u64> = of_kind(&rig, Kind::EVENT)
+        .iter()
+        .filter(reread)
+        .filter_map(marker)
+        .collect();
+    assert!((11..=20).all(|n| flagged.contains(&n)), "{flagged:?}");
+    let epochs = epochs(&rig);
+    assert_eq!(epochs.len(), 1);
+    assert_eq!(
+        (epochs[0].acknowledged.unwrap().0, epochs[0].state_lost),
+        (20, false)
+    );
+    assert_eq!((rig.count(Kind::CONFLICT), rig.count(Kind::GAP)), (0, 0));
+    // And on it goes, without the flag.
+    rig.append("audit", row(23));
+    rig.run();
+    let last = of_kind(&rig, Kind::EVENT).pop().unwrap();
+    assert_eq!((marker(&last), reread(&&last)), (Some(23), false));
+}
+
+#[test]
+fn a_lost_state_is_said_and_what_is_read_again_is_flagged() {
+    for damaged in [false, true] {
+        let mut rig = Rig::new("audit");
+        rig.append("audit", rows(1..=10));
+        rig.run();
+        rig.rename("audit", "audit.1");
+        rig.append("audit", rows(11..=15));
+        acknowledged(&mut rig);
+        rig.stop();
+        let segment = rig.state_dir().join("0000000001.journal");
+        if damaged {
+            let mut bytes = std::fs::read(&segment).unwrap();
+            bytes[40] ^= 1;
+            std::fs::write(&segment, bytes).unwrap();
+        } else {
+            std::fs::remove_dir_all(rig.state_dir()).unwrap();
+        }
+        rig.append("audit", rows(16..=20));
+        rig.start();
+        acknowledged(&mut rig);
+        rig.append("audit", rows(21..=22));
+        rig.run();
+        let (mut flagged, mut plain) = (Vec::new(), Vec::new());
+        for entry in of_kind(&rig, Kind::EVENT) {
+            let again = entry.entry.flags.contains(Flags::REREAD);
+            let list = if again { &mut flagged } else { &mut plain };
+            list.extend(marker(&entry));
+        }
+        assert_eq!(flagged, (1..=20).collect::<Vec<_>>());
+        assert_eq!(plain, (1..=15).chain(21..=22).collect::<Vec<_>>());
+        let epochs = epochs(&rig);
+        assert_eq!(epochs.len(), 1);
+        assert!(epochs[0].state_lost && epochs[0].acknowledged.is_none());
+        assert_eq!(rig.state_dir().join("damaged-1").exists(), damaged);
+        rig.restart();
+        rig.run();
+        assert_eq!(rig.count(Kind::EPOCH), 1);
+    }
+}
+
+#[test]
+fn another_key_leaves_one_entry_a_try_and_the_journal_is_kept() {
+    let mut rig = Rig::new("audit");
+    (rig.other_key, rig.state) = (true, "other");
+    rig.restart();
+    rig.append("audit", rows(1..=10));
+    rig.run();
+    let refused = rig.follower.as_ref().unwrap().refused();
+    assert_eq!(refused, Some("the log has another key for this source"));
+    let tried = rig.count(Kind::FORGED);
+    rig.run();
+    assert_eq!(rig.count(Kind::FORGED), tried);
+    rig.pass(61_000);
+    rig.run();
+    assert_eq!(rig.count(Kind::FORGED), tried + 1);
+    assert_eq!(rig.markers().len(), 0);
+    rig.stop();
+    (rig.other_key, rig.state) = (false, "state");
+    rig.start();
+    rig.run();
+    assert_eq!(rig.markers(), (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_journal_pauses_reading_and_says_so() {
+    let mut rig = Rig::new("audit");
+    rig.bounds = JournalBounds {
+        quota_bytes: 512 << 10,
+        segment_bytes: 32 << 10,
+    };
+    rig.state = "small";
+    rig.restart();
+    rig.append("audit", rows(1..=20));
+    rig.run();
+    rig.away.store(true, Ordering::Relaxed);
+    rig.append("audit", rows(21..=2000));
+    for _ in 0..40 {
+        rig.step().unwrap();
+    }
+    let status = rig.follower.as_ref().unwrap().status().clone();
+    assert!(
+        status.paused && status.parsed > 100 && status.parsed < 2000,
+        "{status:?}"
+    );
+    // What is not read yet is rotated away and deleted meanwhile; it is held open.
+    rig.rename("audit", "audit.1");
+    rig.append("audit", rows(2001..=2010));
+    rig.step().unwrap();
+    rig.remove("audit.1");
+    rig.step().unwrap();
+    rig.away.store(false, Ordering::Relaxed);
+    for _ in 0..200 {
+        rig.pass(1_000);
+        acknowledged_or_not(&mut rig);
+        if rig.markers().len() == 2010 {
+            break;
+        }
+    }
+    rig.check_in_order(1..=2010);
+    let said = heartbeats(&rig)
+        .iter()
+        .any(|beat| beat.agent.as_ref().is_some_and(|a| a.paused));
+    assert!(said);
+}
+
+/// One more checkpoint, so that the journal can forget.
+fn acknowledged_or_not(rig: &mut Rig) {
+    rig.run();
+    let size = ledger_log::Door::status(&mut rig.door()).unwrap().size;
+    ledger_log::Door::wait_published(&mut rig.door(), ledger_core::TreeSize(size)).unwrap();
+    rig.run();
+}
+
+/// A random number, the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+#[test]
+fn whatever_happens_each_record_is_in_the_log_once() {
+    for seed in 1..=12u64 {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut rig = Rig::new("audit");
+        rig.run();
+        let (mut next, mut rotated) = (1, 0u64);
+        for _ in 0..60 {
+            match dice.roll(10) {
+                0..=3 => {
+                    let last = next + dice.roll(30);
+                    rig.append("audit", rows(next..=last));
+                    next = last + 1;
+                }
+                4 => {
+                    let line = row(next);
+                    let at = usize::try_from(dice.roll(line.len() as u64 - 1)).unwrap();
+                    rig.append("audit", &line[..at]);
+                    if dice.roll(2) == 0 && rig.follower.is_some() {
+                        rig.run();
+                    }
+                    rig.append("audit", &line[at..]);
+                    next += 1;
+                }
+                5 if rig.file("audit").exists() => {
+                    rotated += 1;
+                    let old = format!("audit.{}", 1_000 - rotated);
+                    rig.rename("audit", &old);
+                    if dice.roll(2) == 0 {
+                        rig.gzip(&old, &format!("{old}.gz"));
+                    }
+                    rig.append("audit", row(next));
+                    next += 1;
+                }
+                6 => rig.stop(),
+                7 => {
+                    let away = rig.away.load(Ordering::Relaxed);
+                    rig.away.store(!away, Ordering::Relaxed);
+                }
+                _ => {
+                    if rig.follower.is_none() {
+                        rig.start();
+                    }
+                    rig.run();
+                    if dice.roll(3) == 0 {
+                        rig.pass(6_000);
+                        rig.run();
+                    }
+                }
+            }
+        }
+        rig.away.store(false, Ordering::Relaxed);
+        rig.restart();
+        rig.pass(60_000);
+        rig.run();
+        rig.quiet();
+        println!("seed {seed}: {} records, {rotated} rotations", next - 1);
+        rig.check(1..=next - 1);
+        assert_eq!(rig.unparsed().len(), 0, "seed {seed}");
+        assert_eq!(rig.notices().len(), 0, "seed {seed}: {:?}", rig.notices());
+    }
+}
+
+#[test]
+fn steps_are_idle_when_nothing_is_to_be_done() {
+    let mut rig = Rig::new("audit");
+    rig.run();
+    assert_eq!(rig.step().unwrap(), Step::Idle);
+}
