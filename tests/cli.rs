@@ -3,6 +3,7 @@
 //!
 //! Not here: what one room can test by itself.
 
+mod agents;
 mod checks;
 mod frame;
 mod served;

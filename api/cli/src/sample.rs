@@ -294,8 +294,8 @@ const MARIADB: &[Check] = &[
         ],
         setting: "server_audit_logging",
         good: is_on,
-        statement: "INSTALL SONAME 'server_audit'; SET GLOBAL server_audit_logging = ON; and both in \
-                    the server's option file",
+        statement: "INSTALL SONAME 'server_audit'; SET GLOBAL server_audit_logging = ON; and both \
+                    in the server's option file",
     },
     Check {
         what: "logins",
@@ -344,7 +344,8 @@ const MARIADB: &[Check] = &[
         signs: &[],
         setting: "server_audit_query_log_limit",
         good: |value| value.parse::<u64>().is_ok_and(|limit| limit > 1024),
-        statement: "SET GLOBAL server_audit_query_log_limit = 65536; and the same in the option file",
+        statement: "SET GLOBAL server_audit_query_log_limit = 65536; and the same in the option \
+                    file",
     },
 ];
 

@@ -231,17 +231,11 @@ impl Door for SocketDoor {
         if answer.values.len() != keys.len() {
             return Err(nonsense("another number of positions"));
         }
-        let position = |(key, value): (&String, Option<String>)| match value {
-            None => Ok(None),
-            Some(value) => {
-                let value = STANDARD
-                    .decode(value)
-                    .map_err(|_| nonsense("the value of a position"));
-                Ok(Some(Position {
-                    key: key.clone(),
-                    value: value?,
-                }))
-            }
+        let position = |(key, value): (&String, Option<String>)| {
+            let value = value.map(|value| STANDARD.decode(value)).transpose();
+            let value = value.map_err(|_| nonsense("the value of a position"))?;
+            let key = key.clone();
+            Ok(value.map(|value| Position { key, value }))
         };
         keys.iter().zip(answer.values).map(position).collect()
     }
@@ -329,15 +323,10 @@ fn check(batch: &Batch) -> Result<(), DoorError> {
             max: BATCH_MESSAGES_MAX,
         });
     }
-    let long = batch
-        .messages
-        .iter()
-        .position(|message| message.value.len() > VALUE_MAX);
-    if let Some(number) = long {
-        let len = batch
-            .messages
-            .get(number)
-            .map_or(0, |message| message.value.len());
+    let mut numbered = batch.messages.iter().enumerate();
+    let long = numbered.find(|(_, message)| message.value.len() > VALUE_MAX);
+    if let Some((number, message)) = long {
+        let len = message.value.len();
         return Err(DoorError::TooLarge { number, len });
     }
     let illegal = |position: &&Position| {

@@ -1,12 +1,13 @@
 //! The log over HTTP: checkpoint and tiles for everybody, the door and entries on the Unix socket,
 //! health and metrics; and the clients of both.
 //!
-//! Reading order: [`config`] · `problem`, `wire`, `refusal` (what travels) · `site`, `gate`, `socket`,
-//! [`server`] (who serves) · `tiles`, `health`, `metrics`, `local`, `stream`, `agents` (the routes) · [`reads`], `proof`, [`client`] (one way to read, two implementations) · [`fetch`] (a
-//! published log from outside).
+//! Reading order: [`config`] · `problem`, `wire`, `refusal` (what travels) · `site`, `gate`,
+//! `socket`, [`server`] (who serves) · `tiles`, `health`, `metrics`, `local`, `stream`, `agents`
+//! (the routes) · [`reads`], `proof`, [`client`] (one way to read, two implementations) ·
+//! [`fetch`] (a published log from outside).
 //!
-//! Deliberately not here: TLS for others than agents (a proxy ends it), tokens and rights, signals, the
-//! log's own life; the body of a batch and the answers to agents (collectors/bus).
+//! Deliberately not here: TLS for others than agents (a proxy ends it), tokens and rights, signals,
+//! the log's own life; the body of a batch and the answers to agents (collectors/bus).
 
 pub mod client;
 pub mod config;

@@ -1,5 +1,5 @@
-//! The routes of the socket: the door, and reading entries (docs/formats/socket.md). Agents have two
-//! of them as well ([`crate::agents`]).
+//! The routes of the socket: the door, and reading entries (docs/formats/socket.md). Agents have
+//! two of them as well (`agents`).
 //!
 //! Not here: what a batch or an entry looks like, and any right finer than who may open the socket.
 

@@ -1,5 +1,5 @@
-//! The server: up to three listeners on a runtime of their own, one worker thread each, and a stop that
-//! lets requests end.
+//! The server: up to three listeners on a runtime of their own, one worker thread each, and a stop
+//! that lets requests end.
 //!
 //! Not here: signals and the log's life (api/cli), and what the routes answer.
 

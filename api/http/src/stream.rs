@@ -2,7 +2,8 @@
 //! bounded memory.
 //!
 //! A blank line says that nothing came for a moment; the last line, `{"end":…}`, says how the
-//! stream ended, so that one that was cut is never taken for whole. A client that stops reading is let go.
+//! stream ended, so that one that was cut is never taken for whole. A client that stops reading is
+//! let go.
 //!
 //! Not here: what the lines say.
 

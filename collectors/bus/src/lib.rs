@@ -2,8 +2,8 @@
 //! [`Bus`] that carries them and brings back what a published checkpoint covers.
 //!
 //! Reading order: [`chain`] (numbers and MACs) · [`form`] (the body of a batch), [`answer`] (the
-//! JSON that comes back) · [`bus`] (the trait, its bounds and its errors) · [`in_process`], [`http`]
-//! (its two implementations) · [`agent_file`] (what an agent is given once).
+//! JSON that comes back) · [`bus`] (the trait, its bounds and its errors) · [`in_process`],
+//! [`http`] (its two implementations) · [`agent_file`] (what an agent is given once).
 //!
 //! **Invariant:** a bus never drops, renumbers or reorders. What was not acknowledged by a
 //! published checkpoint may be sent again at any time: what the log has already is a repeat.

@@ -25,6 +25,8 @@ pub mod private_file;
 pub mod secret;
 pub mod store;
 
+mod store_error;
+
 pub use agents::{AgentsAuthority, CertificateError, TlsCertificate, agent_uri};
 pub use key_file::{Algorithm, KeyFileError, Purpose};
 pub use keys_public::{SecondOpinionRefused, SignRefusal, Signer};

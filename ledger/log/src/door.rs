@@ -243,8 +243,8 @@ pub trait Door {
     fn wait_published(&mut self, size: TreeSize) -> Result<TreeSize, DoorError>;
 
     /// What the published checkpoint covers of a source. With the size of the last answer as
-    /// `after` it waits, `wait` at most ([`ACKNOWLEDGED_WAIT`] is the bound), until a checkpoint covers
-    /// more of this source; without, it answers with what there is.
+    /// `after` it waits, `wait` at most ([`ACKNOWLEDGED_WAIT`] is the bound), until a checkpoint
+    /// covers more of this source; without, it answers with what there is.
     ///
     /// # Errors
     /// No such source; [`DoorError::Busy`] if no checkpoint covers it yet; a log that stopped.

@@ -172,8 +172,8 @@ impl Shared {
 
     /// Waits until a checkpoint covers a state of `source` that began after the checkpoint of size
     /// `after` (any state, if `None`). Gives what the last checkpoint covers when that is so or
-    /// `wait` is over, and whether it is so: `None` if it does not cover the source at all. `Err` is
-    /// why the log stopped.
+    /// `wait` is over, and whether it is so: `None` if it does not cover the source at all. `Err`
+    /// is why the log stopped.
     pub(crate) fn wait_source(
         &self,
         source: SourceId,

@@ -1,5 +1,5 @@
-//! `custody sources add NAME --platform P --out FILE.key`: registers a source, makes its key and its
-//! certificate, and writes both into one private file for its agent.
+//! `custody sources add NAME --platform P --out FILE.key`: registers a source, makes its key and
+//! its certificate, and writes both into one private file for its agent.
 //!
 //! Not here: revoking one, which comes with the retirement of sources.
 
@@ -82,8 +82,8 @@ pub fn run(args: &AddArgs, context: &Context) -> Result<Exit, CommandError> {
         .fields(fields)
         .map_err(CommandError::Stdout)?;
     context.output.say(
-        "The file holds the source's key and its certificate, and is given out this once: move it to \
-         the agent by a safe way, and leave no copy.",
+        "The file holds the source's key and its certificate, and is given out this once: move it \
+         to the agent by a safe way, and leave no copy.",
     );
     if address.is_none() {
         context.output.say(

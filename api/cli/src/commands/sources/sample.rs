@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::brief::Words;
 use crate::commands::Context;
+use crate::commands::parse::parse_setting;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::output::{Colour, plural};
@@ -24,7 +25,7 @@ pub struct TestArgs {
     #[arg(long, value_name = "P")]
     platform: String,
     /// A setting of the format, such as `form=csvlog`; the form is found out by default
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = super::super::parse::parse_setting)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_setting)]
     set: Vec<(String, String)>,
     /// What `SELECT name, setting FROM pg_settings` or `SHOW VARIABLES` printed
     #[arg(long, value_name = "FILE")]
@@ -156,8 +157,8 @@ fn print(
     }
     if found.iter().any(|one| one.verdict == Verdict::NotSeen) {
         output.say(
-            "Not seen may mean that nobody did it while the sample was written: give --settings FILE \
-             to know.",
+            "Not seen may mean that nobody did it while the sample was written: give --settings \
+             FILE to know.",
         );
     }
     Ok(())
