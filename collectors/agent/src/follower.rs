@@ -177,7 +177,7 @@ impl Follower {
     ///
     /// # Errors
     /// The journal failed. Nothing is lost: what was not bound is read again, and the next step
-    /// tries again; after [`JournalError::Failed`] the follower has to be opened again.
+    /// tries again.
     pub fn step(&mut self, now: Moment) -> Result<Step, FollowError> {
         let heard = self.sending.ask(now);
         match self.life {

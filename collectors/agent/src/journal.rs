@@ -3,8 +3,7 @@
 //!
 //! Append-only segments, one sync a batch, a hard quota. What a published checkpoint covers is
 //! forgotten by removing whole segments; the last segment stays and says where all stands. A
-//! failed write is undone; if it cannot be, the journal refuses everything until it is opened
-//! again. Not here: MACs and keys (collectors/bus), reading (`tailer`), what is sent when
+//! failed write is undone; if it cannot be, nothing is appended until it is. Not here: MACs and keys (collectors/bus), reading (`tailer`), what is sent when
 //! (`follower`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -216,9 +215,7 @@ impl Journal {
         messages: &[Message],
         positions: &[Position],
     ) -> Result<(), JournalError> {
-        if self.failed {
-            return Err(JournalError::Failed);
-        }
+        self.mend()?;
         let mut last = self.last;
         follow(&mut last, self.epoch(), messages)
             .map_err(|(stream, sequence)| JournalError::OutOfOrder { stream, sequence })?;
@@ -308,9 +305,7 @@ impl Journal {
         acknowledged: [Sequence; 3],
         epochs_before: Epoch,
     ) -> Result<(), JournalError> {
-        if self.failed {
-            return Err(JournalError::Failed);
-        }
+        self.mend()?;
         let current = self.epoch();
         let covered = |segment: &Segment| {
             let all = segment.last.iter().zip(&acknowledged);
@@ -356,7 +351,7 @@ impl Journal {
         let before = (self.last, self.positions.clone());
         self.last = [Last::default(); 3];
         self.positions = positions.into_iter().map(|p| (p.key, p.value)).collect();
-        let rolled = self.roll(epoch);
+        let rolled = self.mend().and_then(|()| self.roll(epoch));
         if rolled.is_err() {
             (self.last, self.positions) = before;
         }
@@ -409,7 +404,7 @@ impl Journal {
     /// Writes and syncs at the end of the last segment; undoes what failed.
     fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
         let Some(active) = self.segments.back() else {
-            return Err(JournalError::Failed);
+            return Ok(());
         };
         let end = active.len;
         #[cfg(test)]
@@ -427,6 +422,22 @@ impl Journal {
         if let Some(active) = self.segments.back_mut() {
             active.len = end + bytes.len() as u64;
         }
+        Ok(())
+    }
+
+    /// Undoes what a failed write left and could not undo itself.
+    fn mend(&mut self) -> Result<(), JournalError> {
+        let Some(active) = self.segments.back().filter(|_| self.failed) else {
+            return Ok(());
+        };
+        let path = active.path(&self.dir);
+        let undone = self
+            .file
+            .set_len(active.len)
+            .and_then(|()| self.file.sync_all());
+        undone.map_err(segment::failed("mend", &path))?;
+        segment::remove_next(&self.dir, active.number)?;
+        self.failed = false;
         Ok(())
     }
 

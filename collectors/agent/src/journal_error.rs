@@ -65,9 +65,6 @@ pub enum JournalError {
         /// The number.
         sequence: Sequence,
     },
-    /// A failure before could not be undone.
-    #[error("the journal failed before and has to be opened again")]
-    Failed,
 }
 
 /// What is wrong with stored bytes.

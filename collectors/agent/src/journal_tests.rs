@@ -285,6 +285,26 @@ fn a_full_disk_or_a_failed_sync_binds_nothing() {
 }
 
 #[test]
+fn what_could_not_be_undone_is_undone_before_the_next_append() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::create(dir.path(), SOURCE, EPOCH, bounds()).unwrap();
+    append(&mut journal, 2).unwrap();
+    // A batch and a segment that are there, though making them failed.
+    let mut torn = Vec::new();
+    Frame::encode(&[], &records(&journal, 1), &mut torn);
+    let path = dir.path().join("0000000001.journal");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.extend(&torn);
+    std::fs::write(&path, &bytes).unwrap();
+    std::fs::write(dir.path().join("0000000002.journal"), b"half").unwrap();
+    journal.failed = true;
+    append(&mut journal, 3).unwrap();
+    assert!(!journal.failed && !dir.path().join("0000000002.journal").exists());
+    drop(journal);
+    assert_eq!(held(&reopen(dir.path()).0), [1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn a_new_epoch_starts_again_and_keeps_what_was_not_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = Journal::create(dir.path(), SOURCE, EPOCH, bounds()).unwrap();

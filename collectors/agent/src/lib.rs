@@ -3,11 +3,13 @@
 //!
 //! Reading order: `stored`, `segment`, [`journal`] (what is bound) · [`position`], `content`,
 //! `sight`, `reading`, `tracked`, `matching`, [`tailer`], [`notice`] (where it comes from) ·
-//! `sending`, [`follower`] (one source).
+//! `sending`, [`follower`], `life` (one source) · [`config`], [`agent`] (all of them).
 //! Deliberately not here: formats and masking (collectors/formats), MACs and the way to the log
 //! (collectors/bus), the door's decisions (ledger/log).
 
+pub mod agent;
 pub mod clock;
+pub mod config;
 pub mod follower;
 pub mod journal;
 pub mod notice;
@@ -24,7 +26,9 @@ mod sending;
 mod sight;
 mod tracked;
 
+pub use agent::run;
 pub use clock::{Clock, Moment};
+pub use config::{AgentConfig, Assignment, ConfigError, SourceConfig};
 pub use follower::{FollowError, Follower, Setup, Step};
 pub use journal::{Cursor, Journal, JournalBounds, Pressure, Recovered, Room};
 pub use journal_error::{Damage, JournalError};
@@ -35,6 +39,8 @@ pub use sight::{Files, FilesError};
 pub use stored::{Frame, Last};
 pub use tailer::{Beginning, FormatMaker, Poll, Tailer, Tailing};
 
+#[cfg(test)]
+mod agent_tests;
 #[cfg(test)]
 mod cases_tests;
 #[cfg(test)]

@@ -129,6 +129,10 @@ impl Rig {
         self.log.as_ref().unwrap().door()
     }
 
+    pub(crate) fn reader(&self) -> ledger_log::Reader {
+        self.log.as_ref().unwrap().reader()
+    }
+
     /// A file of the source.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join("files").join(name)
@@ -172,6 +176,11 @@ impl Rig {
         store.source_key(self.source).unwrap()
     }
 
+    pub(crate) fn key_bytes(&self) -> [u8; 32] {
+        let store = Keystore::open(&self.paths.keys()).unwrap();
+        *store.source_key_bytes(self.source).unwrap()
+    }
+
     pub(crate) fn open(&self) -> Result<Follower, crate::FollowError> {
         let key = if self.other_key {
             SecretKey32::from_bytes(&[9; 32])
@@ -192,7 +201,7 @@ impl Rig {
         let tailing = Tailing {
             files: files.unwrap(),
             format: Box::new(move || {
-                format_for("postgresql", &[], &FormatKeys { digest_key }).unwrap()
+                format_for("postgresql", &[], &FormatKeys { digest_key }).ok()
             }),
             copytruncate: self.allowed,
         };

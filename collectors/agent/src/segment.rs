@@ -104,6 +104,16 @@ pub(crate) fn exists(dir: &Path, number: u64) -> bool {
     dir.join(name(number)).exists()
 }
 
+/// Removes a segment behind the last one, which making it left half done.
+pub(crate) fn remove_next(dir: &Path, last: u64) -> Result<(), JournalError> {
+    let path = dir.join(name(last.saturating_add(1)));
+    match fs::remove_file(&path) {
+        Ok(()) => sync_dir(dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("remove", &path)(error)),
+    }
+}
+
 /// The numbers of the segments of a folder. What a crash left half made is removed.
 pub(crate) fn list(dir: &Path) -> Result<Vec<u64>, JournalError> {
     let mut numbers = Vec::new();

@@ -24,8 +24,9 @@ const OPEN_MAX: usize = 16;
 /// Most contents that are known; more files than that are not followed, and that is said.
 pub(crate) const KNOWN_MAX: usize = 4000;
 
-/// Makes a format for a content that begins or goes on.
-pub type FormatMaker = Box<dyn Fn() -> Box<dyn Format + Send> + Send>;
+/// Makes a format for a content that begins or goes on. It was tried before, so `None` is not
+/// expected; nothing is read then.
+pub type FormatMaker = Box<dyn Fn() -> Option<Box<dyn Format + Send>> + Send>;
 
 /// How the files of a source are followed.
 pub struct Tailing {
@@ -300,8 +301,11 @@ impl Tailer {
         let mut open = self.known.values().filter(|t| t.open.is_some()).count();
         for tracked in self.known.values_mut() {
             let wanted = tracked.is_read() && tracked.present && tracked.open.is_none();
-            if wanted && (open < OPEN_MAX || tracked.current) {
-                tracked.open((self.tailing.format)());
+            if wanted
+                && (open < OPEN_MAX || tracked.current)
+                && let Some(format) = (self.tailing.format)()
+            {
+                tracked.open(format);
                 open += usize::from(tracked.open.is_some());
             }
         }
