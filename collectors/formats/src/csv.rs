@@ -38,6 +38,8 @@ pub(crate) enum Scan {
     Malformed(usize),
     /// The record goes on behind the window.
     Open,
+    /// Whether the line feed at this offset ends the record, only what follows it can tell.
+    Undecided(usize),
 }
 
 impl Scanner {
@@ -198,7 +200,7 @@ mod tests {
             last = match piecewise.feed(&[byte]) {
                 Scan::Ended(_) => Scan::Ended(n),
                 Scan::Malformed(_) => Scan::Malformed(n),
-                Scan::Open => continue,
+                Scan::Open | Scan::Undecided(_) => continue,
             };
             break;
         }

@@ -84,13 +84,12 @@ impl Source {
         draft.event.metadata.uid = Some(Text::from(uid.hex(16)));
         draft.event.unmapped.unparsed = Some(Text::from(reason.0));
         let mut raw = text;
-        draft.plain("raw_data", &mut raw);
+        draft.raw(&mut raw);
         if draft.cut {
             raw = Cow::Owned(without_open_number(&raw).to_owned());
         }
         draft.event.raw_data = draft.text(&raw, RAW_MAX);
-        draft.finish(record, &self.digests);
-        draft.event
+        draft.finish(record, &self.digests)
     }
 }
 
@@ -140,6 +139,17 @@ impl Draft {
         parameters_too
     }
 
+    /// Masks the native record, in place.
+    pub(crate) fn raw(&mut self, text: &mut Cow<'_, str>) {
+        if self.clean {
+            return;
+        }
+        let masked = mask::mask_record(text, self.dialect, self.mask);
+        if let Some(now) = self.noted("raw_data", masked) {
+            *text = Cow::Owned(now);
+        }
+    }
+
     /// Masks a statement, in place; whether its parameters must go.
     pub(crate) fn sql(&mut self, path: &'static str, text: &mut Cow<'_, str>) -> bool {
         if self.clean {
@@ -164,7 +174,7 @@ impl Draft {
     }
 
     /// Size, digest and marks of what was changed.
-    pub(crate) fn finish(&mut self, record: Record<'_>, digests: &Digests) {
+    pub(crate) fn finish(mut self, record: Record<'_>, digests: &Digests) -> Box<Event<'static>> {
         let whole = record.whole.unwrap_or_else(|| {
             let size = u64::try_from(record.bytes.len()).unwrap_or(u64::MAX);
             let mut digest = digests.raw();
@@ -182,6 +192,7 @@ impl Draft {
             self.event.metadata.is_truncated = Some(true);
             self.event.metadata.untruncated_size = Some(size);
         }
+        self.event
     }
 }
 

@@ -8,6 +8,7 @@
 mod csv;
 mod draft;
 mod format;
+mod json;
 mod mariadb;
 pub mod mask;
 mod postgresql;

@@ -89,3 +89,150 @@ pub(crate) fn leaks(answers: &[Answer], needles: &[&str]) -> Vec<String> {
     }
     found
 }
+
+/// Samples of every form, with the platform and the settings to read them with.
+const SAMPLES: &[(&str, &str, &[u8])] = &[
+    (
+        "postgresql",
+        "csvlog",
+        include_bytes!("../samples/pg15-pgaudit17-rows-off-utc.csv"),
+    ),
+    (
+        "postgresql",
+        "jsonlog",
+        include_bytes!("../samples/pg15-pgaudit17-rows-off-utc.json"),
+    ),
+    (
+        "postgresql",
+        "stderr",
+        include_bytes!("../samples/pg15-pgaudit17-rows-off-utc.log"),
+    ),
+    (
+        "postgresql",
+        "pgauditlogtofile",
+        include_bytes!("../samples/pgauditlogtofile.csv"),
+    ),
+    (
+        "mariadb",
+        "server_audit",
+        include_bytes!("../samples/mariadb1011-server_audit.log.1"),
+    ),
+];
+
+/// What the samples' sessions typed that must be nowhere, whatever happens to the bytes around it.
+const SECRETS: &[&str] = &[
+    "4111111111111111",
+    "5500 0000 0000 0004",
+    "4012888888881881",
+];
+
+/// One thing that happens to bytes on their way.
+#[derive(Clone, Debug)]
+enum Accident {
+    /// Bytes are put in.
+    Put(Vec<u8>),
+    /// So many bytes are lost.
+    Lose(usize),
+    /// So many bytes come twice.
+    Twice(usize),
+    /// A bit is flipped.
+    Flip(u8),
+    /// The rest is cut off.
+    Cut,
+}
+
+fn accident() -> impl proptest::strategy::Strategy<Value = (usize, Accident)> {
+    use proptest::prelude::*;
+    let marks = prop::collection::vec(
+        prop::sample::select(&b"'\"\\,\n\r\t\0{}[]:;$-/*#`\xff\xc3 0aN"[..]),
+        1..6,
+    );
+    let what = prop_oneof![
+        4 => marks.prop_map(Accident::Put),
+        1 => prop::collection::vec(any::<u8>(), 1..40).prop_map(Accident::Put),
+        2 => (1..300_usize).prop_map(Accident::Lose),
+        1 => (1..300_usize).prop_map(Accident::Twice),
+        2 => (0..8_u8).prop_map(Accident::Flip),
+        1 => Just(Accident::Cut),
+    ];
+    (any::<usize>(), what)
+}
+
+fn befall(bytes: &mut Vec<u8>, at: usize, accident: Accident) {
+    let at = at % (bytes.len() + 1);
+    let to = |length: usize| (at + length).min(bytes.len());
+    match accident {
+        Accident::Put(more) => drop(bytes.splice(at..at, more)),
+        Accident::Lose(length) => drop(bytes.drain(at..to(length))),
+        Accident::Twice(length) => {
+            let again = bytes[at..to(length)].to_vec();
+            bytes.splice(at..at, again);
+        }
+        Accident::Flip(bit) => {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 1 << bit;
+            }
+        }
+        Accident::Cut => bytes.truncate(at),
+    }
+}
+
+/// Events in which a secret is left; one that an accident gave another digit is no card number.
+fn survivors(answers: &[Answer]) -> Vec<String> {
+    let alone = |text: &str| {
+        SECRETS.iter().any(|secret| {
+            text.match_indices(secret).any(|(at, _)| {
+                let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+                !digit(text[..at].chars().next_back())
+                    && !digit(text[at + secret.len()..].chars().next())
+            })
+        })
+    };
+    let left = answers.iter().filter(|answer| alone(&answer.json));
+    left.map(|answer| answer.json.clone()).collect()
+}
+
+#[test]
+fn a_secret_that_survives_is_noticed() {
+    let answer = |json: &str| Answer {
+        bytes: 0,
+        parsed: true,
+        json: json.to_owned(),
+    };
+    assert_eq!(
+        survivors(&[answer("x'4111111111111111'"), answer("04111111111111111")]).len(),
+        1
+    );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_accident_stalls_a_form_or_shows_a_secret(
+        form in 0..SAMPLES.len(),
+        from in proptest::prelude::any::<usize>(),
+        accidents in proptest::collection::vec(accident(), 1..8),
+        step in 1..5000_usize,
+    ) {
+        let (platform, form, sample) = SAMPLES[form];
+        // A dozen records from anywhere.
+        let from = from % sample.len();
+        let line = sample[from..].iter().position(|b| *b == b'\n').map_or(0, |at| from + at + 1);
+        let mut input = sample[line..(line + 8000).min(sample.len())].to_vec();
+        for (at, accident) in accidents {
+            befall(&mut input, at, accident);
+        }
+        let mut settings = vec![("form", form)];
+        if form == "stderr" {
+            settings.push(("log_line_prefix", "%m [%p] %q[user=%u,db=%d,app=%a,host=%h,sess=%c,line=%l,vxid=%v,xid=%x,qid=%Q] "));
+        }
+        let whole = read(&mut *format_of(platform, &settings), &input, usize::MAX >> 1);
+        proptest::prop_assert_eq!(survivors(&whole), Vec::<String>::new());
+        let pieces = read(&mut *format_of(platform, &settings), &input, step);
+        proptest::prop_assert_eq!(pieces, whole);
+        // Whatever the form was taken for, too.
+        let any = read(&mut *format_of(platform, &settings[1..]), &input, step);
+        proptest::prop_assert_eq!(survivors(&any), Vec::<String>::new());
+    }
+}

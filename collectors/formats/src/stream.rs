@@ -7,6 +7,7 @@ use ledger_event::{Event, Text};
 
 use crate::csv::{Scan, Scanner};
 use crate::format::{Format, RECORD_BYTES_MAX, Step};
+use crate::postgresql::Lines;
 use crate::text::{Digest, Digests};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -53,17 +54,20 @@ pub(crate) trait Form {
 }
 
 /// How the end of a record is found; it can go on in the next window.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(crate) enum Ending {
     /// A line end outside quotes.
     Csv(Scanner),
     /// The next line end.
     Line,
+    /// A line end before a line that does not go on with the record.
+    Lines(Lines),
 }
 
 impl Ending {
-    fn feed(&mut self, bytes: &[u8]) -> Scan {
+    fn feed(&mut self, bytes: &[u8], at_end: bool) -> Scan {
         match self {
+            Ending::Lines(lines) => lines.feed(bytes, at_end),
             Ending::Csv(scanner) => scanner.feed(bytes),
             Ending::Line => memchr::memchr(b'\n', bytes).map_or(Scan::Open, Scan::Ended),
         }
@@ -206,7 +210,12 @@ impl<F: Form> Stream<F> {
             ending,
             refused,
         };
-        long.ending.feed(taken);
+        // A line end at the cut is judged with what follows it.
+        let mut taken = taken;
+        while let (Ending::Lines(_), [before @ .., b'\n']) = (&long.ending, taken) {
+            taken = before;
+        }
+        long.ending.feed(taken, false);
         long.take(taken);
         self.long = Some(long);
         self.skip(taken.len())
@@ -214,7 +223,16 @@ impl<F: Form> Stream<F> {
 
     /// Goes on with a record that is being cut.
     fn go_on<'i>(&mut self, mut long: Long, input: &'i [u8], at_end: bool) -> Step<'i> {
-        match long.ending.feed(input) {
+        match long.ending.feed(input, at_end) {
+            Scan::Undecided(0) => {
+                self.long = Some(long);
+                Step::NeedMore
+            }
+            Scan::Undecided(at) => {
+                long.take(input.get(..at).unwrap_or(&[]));
+                self.long = Some(long);
+                self.skip(at)
+            }
             Scan::Ended(end) => {
                 long.take(input.get(..end).unwrap_or(&[]));
                 self.end_long(long, end + 1, None)
@@ -341,7 +359,7 @@ impl<F: Form> Format for Stream<F> {
             Some(true) => {}
         }
         let ending = self.form.ending();
-        match { ending }.feed(input) {
+        match ending.clone().feed(input, at_end) {
             Scan::Ended(end) => {
                 let bytes = without_return(input.get(..end).unwrap_or(&[]));
                 self.whole(bytes, end + 1)
@@ -354,7 +372,8 @@ impl<F: Form> Format for Stream<F> {
             ),
             Scan::Open if input.len() > WINDOW_MAX => self.begin_long(input, ending, false),
             Scan::Open if at_end => self.line(input, at_end, OPEN),
-            Scan::Open => Step::NeedMore,
+            Scan::Undecided(_) if input.len() > WINDOW_MAX => self.begin_long(input, ending, false),
+            Scan::Open | Scan::Undecided(_) => Step::NeedMore,
         }
     }
 

@@ -97,6 +97,24 @@ pub(crate) fn parse(text: &str, zone: Option<&Zone>) -> Option<Time> {
     }
 }
 
+/// The form that [`parse`] reads of `seconds.milliseconds` since the Unix epoch.
+pub(crate) fn of_epoch(text: &str) -> Option<String> {
+    let (seconds, fraction) = text.split_once('.')?;
+    let fraction = fraction.get(..3).filter(|_| fraction.len() == 3)?;
+    let at = Timestamp::from_second(seconds.parse().ok()?).ok()?;
+    let civil = Offset::UTC.to_datetime(at);
+    let (date, time) = (civil.date(), civil.time());
+    Some(format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{fraction} UTC",
+        date.year(),
+        date.month(),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    ))
+}
+
 /// Reads a time without any zone: the server's own. Without a configured zone it is read as UTC and
 /// flagged.
 pub(crate) fn local(civil: DateTime, zone: Option<&Zone>) -> Option<Time> {

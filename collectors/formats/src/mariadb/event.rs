@@ -148,27 +148,28 @@ impl ServerAudit {
     }
 
     /// The native record, masked.
-    fn tail(&self, draft: &mut Draft, line: &Line<'_>, text: &str, record: Record<'_>) {
+    fn tail(
+        &self,
+        mut draft: Draft,
+        line: &Line<'_>,
+        text: &str,
+        record: Record<'_>,
+    ) -> Box<Event<'static>> {
         let mut raw: Cow<'_, str> = if draft.changed {
             Cow::Owned(written(line))
         } else {
             Cow::Borrowed(text)
         };
-        draft.plain("raw_data", &mut raw);
+        draft.raw(&mut raw);
         draft.event.raw_data = draft.text(&raw, RAW_MAX);
         let was_cut = record.whole.is_some();
-        draft.finish(record, &self.source.digests);
-        if !was_cut
-            && draft
-                .event
-                .unmapped
-                .flags
-                .iter()
-                .any(|f| *f == "cut-by-server")
-        {
+        let by_server = draft.cut && !was_cut;
+        let mut event = draft.finish(record, &self.source.digests);
+        if by_server {
             // How long the statement was, only the server knew.
-            draft.event.metadata.untruncated_size = None;
+            event.metadata.untruncated_size = None;
         }
+        event
     }
 }
 
@@ -230,8 +231,7 @@ impl Form for ServerAudit {
         self.head(&mut draft, &line, &time, &record);
         self.mask(&mut draft, &mut line);
         Self::body(&mut draft, &line);
-        self.tail(&mut draft, &line, &text, record);
-        Ok(draft.event)
+        Ok(self.tail(draft, &line, &text, record))
     }
 
     fn unparsed(&mut self, record: Record<'_>, reason: NotARow) -> Box<Event<'static>> {

@@ -1,8 +1,8 @@
 //! MariaDB with server_audit.
 //!
 //! Reading order: `line` (one line, checked) · `event` (a line as an event) · `classify` and
-//! `statement` (which OCSF class it is). Deliberately not here: the error log, the general log, masking
-//! rules.
+//! `statement` (which OCSF class it is). Deliberately not here: the error log, the general log,
+//! masking rules.
 
 mod classify;
 mod event;

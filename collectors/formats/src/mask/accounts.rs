@@ -6,8 +6,8 @@ use super::rules::Level;
 use super::{Kind, Reading, TokenKind};
 
 impl Level<'_, '_> {
-    /// `IDENTIFIED BY|WITH plugin BY|AS|USING 'x'`, and the alternatives that follow with OR, AND and
-    /// REPLACE.
+    /// `IDENTIFIED BY|WITH plugin BY|AS|USING 'x'`, and the alternatives that follow with OR, AND
+    /// and REPLACE.
     pub(super) fn identified(&mut self, at: usize) {
         const JOINS: &[&str] = &[
             "by",

@@ -59,6 +59,8 @@ fn number(rest: &[u8], form: Form) -> Option<(u32, usize)> {
         (Form::Escape, b'x') => hex(1, 1, 2),
         (Form::Escape, b'u') => hex(1, 4, 4),
         (Form::Escape, b'U') => hex(1, 8, 8),
+        // The one separator of digits that has an escape of its own.
+        (Form::Escape, b't') => Some((9, 1)),
         (Form::Escape, b'0'..=b'7') => {
             let digits = rest.iter().take(3);
             let digits = digits.map_while(|b| char::from(*b).to_digit(8));
@@ -224,7 +226,7 @@ mod tests {
         ] {
             assert_eq!(decode(text, form), expected, "{text}");
         }
-        assert!(any(br"\x4") && any(br"\0041") && any(br"\+000041") && !any(br"\n\t\'\\"));
+        assert!(any(br"\x4") && any(br"\0041") && any(br"\+000041") && !any(br"\n\r\'\\"));
     }
 
     #[test]

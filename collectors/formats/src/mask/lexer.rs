@@ -3,8 +3,8 @@
 //! Strings (`'…'`, `E'…'`, `N'…'`, `B'…'`, `X'…'`, `U&'…'`), quoted names (`"…"`), dollar bodies
 //! (`$tag$…$tag$`), comments (`--`, nested `/* */`), numbers, `$1`, words. PostgreSQL 18 manual,
 //! 4.1 "Lexical Structure". MariaDB's strings also stand in double quotes and have backslash
-//! escapes, its names stand in backticks, `#` begins a comment, `--` only before a blank, comments do
-//! not nest, and what is in `/*! … */` is no comment (MariaDB Knowledge Base, "Comment Syntax",
+//! escapes, its names stand in backticks, `#` begins a comment, `--` only before a blank, comments
+//! do not nest, and what is in `/*! … */` is no comment (MariaDB Knowledge Base, "Comment Syntax",
 //! "String Literals"). Not here: what a token means.
 
 use super::Dialect;

@@ -19,6 +19,7 @@ mod names;
 mod pan;
 mod plain;
 mod prefilter;
+mod record;
 mod rules;
 
 use std::borrow::Cow;
@@ -124,6 +125,18 @@ impl Found {
         }
     }
 
+    /// Adds what was masked in a part.
+    fn take(&mut self, masked: &Masked<'_>) {
+        self.parameters_too |= masked.parameters_too;
+        for redaction in &masked.redactions {
+            for (one, count) in Kind::ALL.iter().zip(&mut self.counts) {
+                if *one == redaction.kind {
+                    *count = count.saturating_add(redaction.count);
+                }
+            }
+        }
+    }
+
     fn redactions(&self) -> Vec<Redaction> {
         let pairs = Kind::ALL.into_iter().zip(self.counts);
         pairs
@@ -143,6 +156,18 @@ pub fn mask_sql(text: &str, dialect: Dialect, options: MaskOptions) -> Masked<'_
 #[must_use]
 pub fn mask_plain(text: &str, dialect: Dialect, options: MaskOptions) -> Masked<'_> {
     mask(text, dialect, Reading::Prose, options)
+}
+
+/// Masks a native record: one that is a JSON object value by value, any other as prose.
+#[must_use]
+pub fn mask_record(text: &str, dialect: Dialect, options: MaskOptions) -> Masked<'_> {
+    let object = text
+        .starts_with('{')
+        .then(|| record::mask(text, dialect, options));
+    match object.flatten() {
+        Some(masked) => masked,
+        None => mask_plain(text, dialect, options),
+    }
 }
 
 /// Masks all of a text that must not stay.
@@ -222,6 +247,8 @@ pub fn recheck(event: &mut Event<'_>, dialect: Dialect, options: MaskOptions) ->
             mask_whole(text)
         } else if field.role == TextRole::Statement {
             mask_sql(text, dialect, options)
+        } else if field.role == TextRole::Raw {
+            mask_record(text, dialect, options)
         } else {
             mask_plain(text, dialect, options)
         };

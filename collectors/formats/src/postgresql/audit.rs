@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::row::COUNT_DIGITS_MAX;
 use crate::csv;
 
 /// The fields of one AUDIT text.
@@ -46,6 +47,14 @@ pub(crate) fn is_audit(message: &str) -> bool {
 pub(crate) fn read(message: &str, cut: bool) -> Result<Audit<'_>, &'static str> {
     let text = message.strip_prefix(MARK).ok_or("not an AUDIT text")?;
     let fields = csv::split(text, cut).ok_or("AUDIT text is not a CSV record")?;
+    from_fields(fields, cut)
+}
+
+/// Reads the fields of an AUDIT text; of a `cut` one, as far as they go.
+pub(crate) fn from_fields(
+    fields: Vec<csv::Field<'_>>,
+    cut: bool,
+) -> Result<Audit<'_>, &'static str> {
     let enough = if cut {
         fields.len() >= 8
     } else {
@@ -61,12 +70,8 @@ pub(crate) fn read(message: &str, cut: bool) -> Result<Audit<'_>, &'static str> 
     if !matches!(&*audit_type, "SESSION" | "OBJECT") {
         return Err("AUDIT type is neither SESSION nor OBJECT");
     }
-    let statement_id = next()
-        .parse()
-        .map_err(|_| "AUDIT statement id is no number")?;
-    let substatement_id = next()
-        .parse()
-        .map_err(|_| "AUDIT substatement id is no number")?;
+    let statement_id = number(&next()).ok_or("AUDIT statement id is no number")?;
+    let substatement_id = number(&next()).ok_or("AUDIT substatement id is no number")?;
     let (class, command, object_type, object_name) = (next(), next(), next(), next());
     let (statement, parameters, rows) = (next(), next(), texts.next());
     let word = |c: u8| c.is_ascii_uppercase() || c == b'_';
@@ -75,7 +80,7 @@ pub(crate) fn read(message: &str, cut: bool) -> Result<Audit<'_>, &'static str> 
     }
     let rows = match rows {
         None => None,
-        Some(rows) => Some(rows.parse().map_err(|_| "AUDIT rows are no number")?),
+        Some(rows) => Some(number(&rows).ok_or("AUDIT rows are no number")?),
     };
     Ok(Audit {
         audit_type,
@@ -92,9 +97,21 @@ pub(crate) fn read(message: &str, cut: bool) -> Result<Audit<'_>, &'static str> 
     })
 }
 
+/// A count: too short for a card number that strayed here, since numbers are not masked.
+fn number(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|_| text.len() <= COUNT_DIGITS_MAX)
+}
+
 impl Audit<'_> {
     /// The message again, as pgaudit wrote it when nothing was changed.
     pub(crate) fn message(&self) -> String {
+        let mut out = MARK.to_owned();
+        self.write(&mut out);
+        out
+    }
+
+    /// The fields as CSV.
+    pub(crate) fn write(&self, out: &mut String) {
         let numbers = (
             self.statement_id.to_string(),
             self.substatement_id.to_string(),
@@ -112,10 +129,8 @@ impl Audit<'_> {
             Some(&*self.parameters),
             numbers.2.as_deref(),
         ];
-        let mut out = MARK.to_owned();
         let quoted = self.quoted.iter().copied();
-        csv::join(texts.into_iter().flatten().zip(quoted), &mut out);
-        out
+        csv::join(texts.into_iter().flatten().zip(quoted), out);
     }
 }
 

@@ -12,7 +12,7 @@ use super::row::{Column, Row};
 use crate::csv;
 use crate::draft::{Draft, MESSAGE_MAX, NAME_MAX, RAW_MAX, Source, endpoint};
 use crate::mask::{self, MASK};
-use crate::stream::{NotARow, Record};
+use crate::stream::{NotARow, Record, Refused};
 use crate::text::without_open_number;
 use crate::zone::{self, Time, Zone};
 
@@ -22,57 +22,98 @@ pub(crate) struct Reader {
     pub(crate) zone: Option<Zone>,
 }
 
+/// A record's text, and how its form writes a row that was masked.
+pub(crate) struct Native<'n> {
+    pub(crate) text: &'n str,
+    /// Some byte was not UTF-8.
+    pub(crate) invalid: bool,
+    pub(crate) again: &'n dyn Fn(&Row<'_>, Option<&Audit<'_>>) -> String,
+}
+
 impl Reader {
-    /// The event of a record, or why the record is no row. It owns its texts.
-    pub(crate) fn event<'i>(
-        &self,
-        record: Record<'i>,
-    ) -> Result<Box<Event<'static>>, Box<(NotARow, Record<'i>)>> {
+    /// The event of a record of csvlog, or why it is no row. It owns its texts.
+    pub(crate) fn event<'i>(&self, record: Record<'i>) -> Result<Box<Event<'static>>, Refused<'i>> {
         let was_cut = record.whole.is_some();
         let (text, invalid) = crate::text::lossless(record.bytes);
-        let mut row = match Row::read(&text, was_cut) {
-            Ok(row) => row,
-            Err(reason) => return Err(Box::new((reason, record))),
+        let native = Native {
+            text: &text,
+            invalid,
+            again: &|row: &Row<'_>, _: Option<&Audit<'_>>| {
+                let mut joined = String::with_capacity(text.len());
+                csv::join(row.values.iter().map(|v| (&*v.text, v.quoted)), &mut joined);
+                joined
+            },
         };
-        let Some(time) = zone::parse(row.get(Column::LogTime), self.zone.as_ref()) else {
-            return Err(Box::new((NotARow("log time is no time"), record)));
-        };
+        match Row::read(&text, was_cut).and_then(|row| self.made(row, None, &native, &record)) {
+            Ok(draft) => Ok(draft.finish(record, &self.source.digests)),
+            Err(reason) => Err(Box::new((reason, record))),
+        }
+    }
+
+    /// The draft of a row of any form; `audit` when pgaudit's text is not in the message.
+    pub(crate) fn made<'r>(
+        &self,
+        mut row: Row<'r>,
+        audit: Option<Audit<'r>>,
+        native: &Native<'_>,
+        record: &Record<'_>,
+    ) -> Result<Draft, NotARow> {
+        let was_cut = record.whole.is_some();
+        let time = zone::parse(row.get(Column::LogTime), self.zone.as_ref());
+        let time = time.ok_or(NotARow("log time is no time"))?;
         let message = match row.values.get(Column::Message as usize) {
             Some(message) => message.text.clone(),
             None => Cow::Borrowed(""),
         };
-        let audit = if audit::is_audit(&message) {
-            match audit::read(&message, was_cut && row.values.len() <= 14) {
-                Ok(audit) => Some(audit),
-                Err(reason) => return Err(Box::new((NotARow(reason), record))),
+        let audit = match audit {
+            None if audit::is_audit(&message) => {
+                let cut = was_cut && row.values.len() <= 14;
+                Some(audit::read(&message, cut).map_err(NotARow)?)
             }
-        } else {
-            None
+            audit => audit,
         };
-        let mut draft = self.source.draft(&record, &text, invalid);
-        self.head(&mut draft, &row, &time);
+        let mut draft = self.source.draft(record, native.text, native.invalid);
+        self.head(&mut draft, &row, &time, record);
         let audit = mask_row(&mut draft, &mut row, audit);
-        self.body(&mut draft, &row, audit);
-        self.tail(&mut draft, &row, &text, record);
-        Ok(draft.event)
+        self.body(&mut draft, &row, audit.as_ref());
+        let mut raw: Cow<'_, str> = if draft.changed {
+            Cow::Owned((native.again)(&row, audit.as_ref()))
+        } else {
+            Cow::Borrowed(native.text)
+        };
+        draft.raw(&mut raw);
+        draft.event.raw_data = draft.text(&raw, RAW_MAX);
+        Ok(draft)
     }
 
     /// Metadata, times, severity: what the server writes as numbers and codes.
-    fn head(&self, draft: &mut Draft, row: &Row<'_>, time: &Time) {
+    fn head(&self, draft: &mut Draft, row: &Row<'_>, time: &Time, record: &Record<'_>) {
         let event = &mut draft.event;
         event.set_time(time.at);
         let session = row.get(Column::SessionId);
         let line = row.get(Column::SessionLine);
         let mut uid = self.source.digests.identity();
-        uid.update(session.as_bytes())
-            .update(b"/")
-            .update(line.as_bytes());
+        let numbered = !session.is_empty() && !line.is_empty();
+        if numbered {
+            uid.update(session.as_bytes())
+                .update(b"/")
+                .update(line.as_bytes());
+        } else {
+            uid.update(&record.offset.to_be_bytes())
+                .update(record.bytes);
+        }
+        // Without a session's identifier the process links its records, as long as it lives.
+        let session = Some(session).filter(|session| !session.is_empty());
+        let session = session
+            .or_else(|| row.some(Column::ProcessId))
+            .unwrap_or("");
+        let text = |text: &str| Some(Text::from(text.to_owned())).filter(|t| !t.is_empty());
         let metadata = std::mem::take(&mut event.metadata);
         event.metadata = Metadata {
-            log_level: Some(Text::from(row.get(Column::Severity).to_owned())),
+            log_level: text(row.get(Column::Severity)),
             uid: Some(Text::from(uid.hex(16))),
-            original_event_uid: Some(Text::from(format!("{session}/{line}"))),
-            correlation_uid: Some(Text::from(session.to_owned())),
+            original_event_uid: numbered.then(|| Text::from(format!("{session}/{line}"))),
+            correlation_uid: text(session),
             original_time: Some(Text::from(row.get(Column::LogTime).to_owned())),
             ..metadata
         };
@@ -87,10 +128,10 @@ impl Reader {
         event.severity_id = Some(severity(row.get(Column::Severity)));
         event.status_id = Some(0);
         let code = row.get(Column::SqlState);
-        if code != "00000" {
+        if code != "00000" && !code.is_empty() {
             event.status_code = Some(Text::from(code.to_owned()));
         }
-        event.actor.session.uid = Some(Text::from(session.to_owned()));
+        event.actor.session.uid = text(session);
         let start = row.some(Column::SessionStart);
         let start = start.and_then(|start| zone::parse(start, self.zone.as_ref()));
         event.actor.session.created_time = start.map(|t| t.at.0.div_euclid(1_000_000));
@@ -106,7 +147,7 @@ impl Reader {
     }
 
     /// Names, statement, class: all masked by now.
-    fn body(&self, draft: &mut Draft, row: &Row<'_>, audit: Option<Audit<'_>>) {
+    fn body(&self, draft: &mut Draft, row: &Row<'_>, audit: Option<&Audit<'_>>) {
         draft.event.actor.user.name = draft.text(row.get(Column::User), NAME_MAX);
         draft.event.actor.app_name = draft.text(row.get(Column::ApplicationName), NAME_MAX);
         draft.event.database.name = draft.text(row.get(Column::Database), NAME_MAX);
@@ -123,7 +164,7 @@ impl Reader {
         draft.event.unmapped.internal_query =
             draft.text(row.get(Column::InternalQuery), MESSAGE_MAX);
         match audit {
-            Some(audit) => audited(draft, row, &audit),
+            Some(audit) => audited(draft, row, audit),
             None => logged(draft, row),
         }
         let event = &mut draft.event;
@@ -131,20 +172,6 @@ impl Reader {
             event.query_info = ledger_event::QueryInfo::default();
         }
         event.place();
-    }
-
-    /// The native record, masked, and what says how it differs from the original.
-    fn tail(&self, draft: &mut Draft, row: &Row<'_>, text: &str, record: Record<'_>) {
-        let mut raw: Cow<'_, str> = if draft.changed {
-            let mut joined = String::with_capacity(record.bytes.len());
-            csv::join(row.values.iter().map(|v| (&*v.text, v.quoted)), &mut joined);
-            Cow::Owned(joined)
-        } else {
-            Cow::Borrowed(text)
-        };
-        draft.plain("raw_data", &mut raw);
-        draft.event.raw_data = draft.text(&raw, RAW_MAX);
-        draft.finish(record, &self.source.digests);
     }
 }
 

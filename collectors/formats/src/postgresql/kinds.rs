@@ -62,19 +62,25 @@ pub(super) fn logged(draft: &mut Draft, row: &Row<'_>) {
     draft.event.message = draft.text(message, MESSAGE_MAX);
     draft.event.query_info.query_string = draft.text(row.get(Column::Query), STATEMENT_MAX);
     let tag = row.get(Column::CommandTag);
-    if draft.event.query_info.uid.is_none() && !tag.is_empty() {
-        draft
-            .event
-            .query_info
-            .name
-            .clone_from(&draft.event.unmapped.command_tag);
-    }
     let event = &mut *draft.event;
     let failed = matches!(row.get(Column::Severity), "ERROR" | "FATAL" | "PANIC");
     if failed {
         event.status_id = Some(2);
     }
-    let login_failed = matches!(row.get(Column::SqlState), "28P01" | "28000");
+    let state = row.get(Column::SqlState);
+    let login_failed = matches!(state, "28P01" | "28000")
+        || (state.is_empty() && failed && refuses_login(message));
+    // A form without command tags shows the command in the statement only.
+    let of_statement = Some(row.get(Column::Query)).filter(|_| tag.is_empty() && state.is_empty());
+    let of_statement = of_statement.and_then(command_of);
+    let tag = of_statement.as_deref().unwrap_or(tag);
+    let query = &mut event.query_info;
+    if query.uid.is_none() && (!tag.is_empty() || query.query_string.is_some()) {
+        let known = Some(tag)
+            .filter(|tag| !tag.is_empty())
+            .unwrap_or("[unknown]");
+        query.name = Some(Text::from(known.chars().take(64).collect::<String>()));
+    }
     if login_failed || (failed && tag == "authentication") {
         authentication(event, 1);
         event.severity_id = Some(3);
@@ -98,6 +104,25 @@ pub(super) fn logged(draft: &mut Draft, row: &Row<'_>) {
         other(event);
     }
     complete(event);
+}
+
+/// Whether a message without an SQLSTATE is the server's refusal of a login.
+fn refuses_login(message: &str) -> bool {
+    message.contains(" authentication failed for user \"")
+        || message.starts_with("no pg_hba.conf entry for ")
+        || message.starts_with("pg_hba.conf rejects ")
+}
+
+/// The command tag that a statement would have, as far as classes need it.
+fn command_of(statement: &str) -> Option<String> {
+    let mut words = statement.split_ascii_whitespace();
+    let is_word = |word: &&str| word.bytes().all(|b| b.is_ascii_alphabetic());
+    let verb = words.next().filter(is_word)?.to_ascii_uppercase();
+    let two = matches!(verb.as_str(), "CREATE" | "ALTER" | "DROP");
+    match words.next().filter(|word| two && is_word(word)) {
+        Some(kind) => Some(format!("{verb} {}", kind.to_ascii_uppercase())),
+        None => Some(verb),
+    }
 }
 
 /// The rows of `log_connections` and `log_disconnections`.

@@ -5,8 +5,13 @@
 //! numbers or codes are checked, so nothing free can hide in them. Not here: the meaning of a
 //! message.
 
+use std::borrow::Cow;
+
 use crate::csv::{self, Field};
 use crate::stream::NotARow;
+
+/// Digits of the largest count that is believed: fewer than a card number has.
+pub(crate) const COUNT_DIGITS_MAX: usize = 12;
 
 /// Columns by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +57,42 @@ impl<'i> Row<'i> {
         }
         let row = Row { values };
         row.check()?;
+        row.check_present()?;
         Ok(row)
+    }
+
+    /// A row of another form, with these columns; what its form has not stays empty.
+    pub(crate) fn of(columns: Vec<(Column, Cow<'i, str>)>) -> Result<Row<'i>, NotARow> {
+        let empty = Field {
+            text: Cow::Borrowed(""),
+            quoted: false,
+        };
+        let mut values = vec![empty; Column::QueryId as usize + 1];
+        for (column, text) in columns {
+            if let Some(value) = values.get_mut(column as usize) {
+                value.text = text;
+            }
+        }
+        let row = Row { values };
+        row.check()?;
+        Ok(row)
+    }
+
+    /// The columns that csvlog always has.
+    fn check_present(&self) -> Result<(), NotARow> {
+        for (column, why) in [
+            (Column::ProcessId, "process id is no number"),
+            (
+                Column::SessionId,
+                "session id is not two hexadecimal numbers",
+            ),
+            (Column::SessionLine, "session line is no number"),
+            (Column::Severity, "severity is no word"),
+            (Column::SqlState, "SQLSTATE is not five characters"),
+        ] {
+            self.some(column).ok_or(NotARow(why))?;
+        }
+        Ok(())
     }
 
     /// A column's text; the empty string for one that is absent.
@@ -83,24 +123,25 @@ impl<'i> Row<'i> {
         let hexadecimal = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
         of(
             Column::ProcessId,
-            &|t| !t.is_empty() && t.len() <= 10 && digits(t),
+            &|t| t.len() <= 10 && digits(t),
             "process id is no number",
         )?;
         of(
             Column::SessionId,
             &|t| {
-                t.split_once('.').is_some_and(|(start, pid)| {
-                    (1..=16).contains(&start.len())
-                        && (1..=8).contains(&pid.len())
-                        && hexadecimal(start)
-                        && hexadecimal(pid)
-                })
+                t.is_empty()
+                    || t.split_once('.').is_some_and(|(start, pid)| {
+                        (1..=COUNT_DIGITS_MAX).contains(&start.len())
+                            && (1..=8).contains(&pid.len())
+                            && hexadecimal(start)
+                            && hexadecimal(pid)
+                    })
             },
             "session id is not two hexadecimal numbers",
         )?;
         of(
             Column::SessionLine,
-            &|t| !t.is_empty() && t.len() <= 18 && digits(t),
+            &|t| t.len() <= COUNT_DIGITS_MAX && digits(t),
             "session line is no number",
         )?;
         of(
@@ -109,7 +150,8 @@ impl<'i> Row<'i> {
             "session start is no time",
         )?;
         let vxid = |t: &str| {
-            t.len() <= 30
+            t.split('/').all(|part| part.len() <= COUNT_DIGITS_MAX)
+                && t.len() <= 30
                 && t.bytes()
                     .all(|b| b.is_ascii_digit() || matches!(b, b'/' | b'-'))
         };
@@ -118,29 +160,26 @@ impl<'i> Row<'i> {
             &vxid,
             "virtual transaction is not two numbers",
         )?;
-        of(Column::Xid, &number, "transaction is no number")?;
+        let count = |t: &str| number(t) && t.len() <= COUNT_DIGITS_MAX;
+        of(Column::Xid, &count, "transaction is no number")?;
         let word = |t: &str| {
             t.len() <= 10
                 && t.bytes()
                     .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
         };
-        of(
-            Column::Severity,
-            &|t| !t.is_empty() && word(t),
-            "severity is no word",
-        )?;
+        of(Column::Severity, &|t| word(t), "severity is no word")?;
         of(
             Column::SqlState,
-            &|t| t.len() == 5 && word(t),
+            &|t| (t.is_empty() || t.len() == 5) && word(t),
             "SQLSTATE is not five characters",
         )?;
-        of(Column::LeaderPid, &number, "leader pid is no number")?;
+        of(Column::LeaderPid, &count, "leader pid is no number")?;
         of(Column::QueryId, &number, "query id is no number")
     }
 }
 
 /// Whether a text has the shape of a time, whatever its zone.
-fn is_time(text: &str) -> bool {
+pub(super) fn is_time(text: &str) -> bool {
     starts_with_time(text.as_bytes()) && text.len() <= 40
 }
 

@@ -477,12 +477,12 @@ fn settings_are_checked() {
         (
             "postgresql",
             &[("zone", "x")],
-            "platform postgresql has no setting zone: it has form=csvlog, timezone=<IANA name>, keep_first6=true|false",
+            "platform postgresql has no setting zone: it has form=csvlog|jsonlog|stderr|pgauditlogtofile, log_line_prefix=<the server's setting>, timezone=<IANA name>, keep_first6=true|false",
         ),
         (
             "postgresql",
             &[("form", "xml")],
-            "setting form cannot be xml: give csvlog",
+            "setting form cannot be xml: give csvlog, jsonlog, stderr or pgauditlogtofile",
         ),
         (
             "postgresql",

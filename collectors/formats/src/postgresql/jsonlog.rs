@@ -1,0 +1,150 @@
+//! jsonlog: one flat JSON object a line.
+//!
+//! PostgreSQL 18 manual, 19.8.5 "Using JSON-Format Log Output": empty fields are left out, and so
+//! is `state_code` 00000. A cut line is no object any more and becomes `unparsed`. Not here: the
+//! stream of bytes, what a record means (see `event`).
+
+use std::borrow::Cow;
+
+use ledger_event::Event;
+
+use super::audit::Audit;
+use super::event::{Native, Reader};
+use super::row::{Column, Row};
+use crate::json::{Pairs, put_string};
+use crate::stream::{Ending, Form, NotARow, Record, Refused};
+use crate::text::{Digests, lossless};
+use crate::zone;
+
+/// The form of jsonlog.
+pub(crate) struct Jsonlog {
+    pub(crate) reader: Reader,
+}
+
+/// The column of a key; keys that only a place in a text need no column.
+fn column(key: &str) -> Option<Column> {
+    Some(match key {
+        "timestamp" => Column::LogTime,
+        "user" => Column::User,
+        "dbname" => Column::Database,
+        "pid" => Column::ProcessId,
+        "session_id" => Column::SessionId,
+        "line_num" => Column::SessionLine,
+        "ps" => Column::CommandTag,
+        "session_start" => Column::SessionStart,
+        "vxid" => Column::Vxid,
+        "txid" => Column::Xid,
+        "error_severity" => Column::Severity,
+        "state_code" => Column::SqlState,
+        "message" => Column::Message,
+        "detail" => Column::Detail,
+        "hint" => Column::Hint,
+        "internal_query" => Column::InternalQuery,
+        "context" => Column::Context,
+        "statement" => Column::Query,
+        "application_name" => Column::ApplicationName,
+        "backend_type" => Column::BackendType,
+        "leader_pid" => Column::LeaderPid,
+        "query_id" => Column::QueryId,
+        _ => return None,
+    })
+}
+
+/// The row of an object.
+fn row<'r>(pairs: &Pairs<'r>) -> Result<Row<'r>, NotARow> {
+    let mut columns: Vec<(Column, Cow<'r, str>)> = Vec::with_capacity(pairs.0.len() + 3);
+    let text = |key: &str| {
+        let found = pairs.0.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| value.string().unwrap_or(Cow::Borrowed(value.written)))
+    };
+    for (key, value) in &pairs.0 {
+        if let Some(column) = column(key) {
+            if columns.iter().any(|(one, _)| *one == column) {
+                return Err(NotARow("a field twice"));
+            }
+            let text = value.string().unwrap_or(Cow::Borrowed(value.written));
+            columns.push((column, text));
+        }
+    }
+    for (needed, why) in [
+        (Column::LogTime, "no timestamp"),
+        (Column::SessionId, "no session_id"),
+        (Column::SessionLine, "no line_num"),
+        (Column::Severity, "no error_severity"),
+    ] {
+        if !columns.iter().any(|(column, _)| *column == needed) {
+            return Err(NotARow(why));
+        }
+    }
+    if let Some(host) = text("remote_host") {
+        let from = match text("remote_port") {
+            Some(port) => Cow::Owned(format!("{host}:{port}")),
+            None => host,
+        };
+        columns.push((Column::ConnectionFrom, from));
+    }
+    if let (Some(function), Some(file)) = (text("func_name"), text("file_name")) {
+        let line = text("file_line_num").unwrap_or_default();
+        let place = format!("{function}, {file}:{line}");
+        columns.push((Column::Location, Cow::Owned(place)));
+    }
+    Row::of(columns)
+}
+
+/// The object again, with the texts of the row where it has a column for them.
+fn again(pairs: &Pairs<'_>, row: &Row<'_>) -> String {
+    let mut out = String::with_capacity(1024);
+    for (n, (key, value)) in pairs.0.iter().enumerate() {
+        out.push(if n == 0 { '{' } else { ',' });
+        put_string(key, &mut out);
+        out.push(':');
+        match (column(key), value.string()) {
+            (Some(column), Some(_)) => put_string(row.get(column), &mut out),
+            _ => out.push_str(value.written),
+        }
+    }
+    out.push('}');
+    out
+}
+
+impl Form for Jsonlog {
+    fn begins(&self, input: &[u8], _at_end: bool) -> Option<bool> {
+        Some(input.first() == Some(&b'{'))
+    }
+
+    fn ending(&self) -> Ending {
+        Ending::Line
+    }
+
+    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'static>>, Refused<'i>> {
+        let (text, invalid) = lossless(record.bytes);
+        let Some(pairs) = Pairs::read(&text) else {
+            return Err(Box::new((NotARow("not a flat JSON object"), record)));
+        };
+        let native = Native {
+            text: &text,
+            invalid,
+            again: &|row: &Row<'_>, _: Option<&Audit<'_>>| again(&pairs, row),
+        };
+        let made = row(&pairs).and_then(|row| self.reader.made(row, None, &native, &record));
+        match made {
+            Ok(draft) => Ok(draft.finish(record, &self.reader.source.digests)),
+            Err(reason) => Err(Box::new((reason, record))),
+        }
+    }
+
+    fn unparsed(&mut self, record: Record<'_>, reason: NotARow) -> Box<Event<'static>> {
+        const KEY: &str = "{\"timestamp\":\"";
+        let (text, _) = lossless(record.bytes);
+        let time = text
+            .strip_prefix(KEY)
+            .and_then(|rest| rest.split('"').next());
+        let time = time.and_then(|time| zone::parse(time, self.reader.zone.as_ref()));
+        let source = &self.reader.source;
+        source.unparsed(record, reason, time.as_ref())
+    }
+
+    fn digests(&self) -> &Digests {
+        &self.reader.source.digests
+    }
+}
