@@ -236,3 +236,116 @@ proptest::proptest! {
         proptest::prop_assert_eq!(survivors(&any), Vec::<String>::new());
     }
 }
+
+#[test]
+fn a_long_record_of_any_form_is_cut_the_same_in_any_windows() {
+    let csv = "2026-11-23 09:42:03.638 UTC,\"dba\",\"cards\",9859,\"h:1\",6b040a6b.2683,4,\"SELECT\",2026-11-23 09:42:03 UTC,3/20,0,LOG,00000,\"";
+    let json = "{\"timestamp\":\"2026-11-23 09:42:03.638 UTC\",\"session_id\":\"6b.1\",\"line_num\":1,\"error_severity\":\"LOG\",\"message\":\"";
+    for (platform, form, head, line, tail) in [
+        (
+            "postgresql",
+            "csvlog",
+            csv,
+            "x\n",
+            "\",,,,,,,,,\"psql\",\"client backend\",,7\n",
+        ),
+        ("postgresql", "jsonlog", json, "x\\n", "\"}\n"),
+        (
+            "postgresql",
+            "stderr",
+            "2026-11-23 09:42:03.134 UTC [7] LOG:  ",
+            "x\n\t",
+            "y\n",
+        ),
+        (
+            "mariadb",
+            "server_audit",
+            "20261123 04:42:54,vm,root,localhost,7,1,QUERY,d,'",
+            "x\\n",
+            "',0\n",
+        ),
+    ] {
+        for size in [100_usize, 60_000, 195_000, 900_000] {
+            for shift in 0..3 {
+                let body =
+                    "z".repeat(shift) + &line.repeat(size / line.len()) + " 4111111111111111 ";
+                let long = format!("{head}{body}{tail}");
+                let input = format!("{long}{head}short{tail}");
+                let read_in = |step| {
+                    read(
+                        &mut *format_of(platform, &[("form", form)]),
+                        input.as_bytes(),
+                        step,
+                    )
+                };
+                let whole = read_in(usize::MAX >> 1);
+                assert_eq!(whole.len(), 2, "{form} {size}");
+                assert_eq!(whole[0].bytes, long.len());
+                assert!(whole[1].parsed, "{form} {size}");
+                assert_eq!(survivors(&whole), Vec::<String>::new());
+                assert_eq!(read_in(65_536), whole, "{form} {size}");
+            }
+        }
+    }
+}
+
+/// What a collector pays for a record, from its bytes to masked JSON: `cargo test --release -p
+/// collectors-formats -- --ignored --nocapture cost_of_a_record`.
+#[test]
+#[ignore = "prints figures"]
+#[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
+fn cost_of_a_record() {
+    let statement = "SELECT id, holder, amount FROM payment WHERE holder = 'A. Test' ".repeat(5);
+    let of_csv = format!("2026-11-23 09:42:03.638 UTC,\"dba\",\"cards\",9859,\"127.0.0.1:48042\",6b040a6b.2683,4,\"SELECT\",2026-11-23 09:42:03 UTC,3/20,0,LOG,00000,\"AUDIT: SESSION,1,1,READ,SELECT,,,\"\"{statement}\"\",<none>\",,,,,,,,,\"psql\",\"client backend\",,5800417817748300163\n").repeat(200);
+    let of_json = format!("{{\"timestamp\":\"2026-11-23 09:42:03.638 UTC\",\"user\":\"dba\",\"dbname\":\"cards\",\"pid\":9859,\"remote_host\":\"127.0.0.1\",\"remote_port\":48042,\"session_id\":\"6b040a6b.2683\",\"line_num\":4,\"ps\":\"SELECT\",\"session_start\":\"2026-11-23 09:42:03 UTC\",\"vxid\":\"3/20\",\"txid\":0,\"error_severity\":\"LOG\",\"message\":\"AUDIT: SESSION,1,1,READ,SELECT,,,\\\"{statement}\\\",<none>\",\"application_name\":\"psql\",\"backend_type\":\"client backend\",\"query_id\":5800417817748300163}}\n").repeat(200);
+    let of_maria = format!(
+        "20261123 04:42:54,vm,dba,localhost,7,10,QUERY,cards,'{}',0\n",
+        statement.replace('\'', "\\'").repeat(2)
+    )
+    .repeat(200);
+    let clean = [of_csv.as_bytes(), of_json.as_bytes(), of_maria.as_bytes()];
+    let clean = ["csvlog", "jsonlog", "server_audit"].into_iter().zip(clean);
+    let samples = SAMPLES
+        .iter()
+        .map(|(_, form, sample)| (*form, *sample, "the sample"));
+    for (form, input, name) in
+        samples.chain(clean.map(|(form, input)| (form, input, "clean records")))
+    {
+        let platform = if form == "server_audit" {
+            "mariadb"
+        } else {
+            "postgresql"
+        };
+        let mut settings = vec![("form", form)];
+        if form == "stderr" {
+            settings.push((
+                "log_line_prefix",
+                "%m [%p] %q[user=%u,db=%d,app=%a,host=%h,sess=%c,line=%l,vxid=%v,xid=%x,qid=%Q] ",
+            ));
+        }
+        let (mut best, mut records, mut bytes) = (f64::MAX, 0_u32, 0);
+        let mut out = Vec::new();
+        for _ in 0..40 {
+            let mut format = format_of(platform, &settings);
+            (records, bytes) = (0, 0);
+            let mut rest = input;
+            let start = std::time::Instant::now();
+            while let Step::Record { consumed, event } | Step::Unparsed { consumed, event } =
+                format.next(rest, true)
+            {
+                out.clear();
+                event.write_json(&mut out);
+                bytes += out.len();
+                records += 1;
+                rest = &rest[consumed..];
+            }
+            best = best.min(start.elapsed().as_secs_f64() / f64::from(records) * 1e6);
+        }
+        let records = records as usize;
+        println!(
+            "{form}, {name}: {} bytes a record, {} of JSON: {best:.2} µs",
+            input.len() / records,
+            bytes / records
+        );
+    }
+}

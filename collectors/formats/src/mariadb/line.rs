@@ -162,27 +162,20 @@ fn unescape(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
-    let mut parts = text.split('\\');
-    out.push_str(parts.next().unwrap_or(""));
-    while let Some(part) = parts.next() {
-        let mut chars = part.chars();
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        out.push_str(rest.get(..at).unwrap_or(""));
+        let mut chars = rest.get(at + 1..).unwrap_or("").chars();
         match chars.next() {
             Some('n') => out.push('\n'),
             Some('r') => out.push('\r'),
             Some('t') => out.push('\t'),
             Some('0') => out.push('\0'),
-            Some(c) => out.push(c),
-            // Two backslashes: what follows the second is not escaped.
-            None => {
-                if let Some(after) = parts.next() {
-                    out.push('\\');
-                    out.push_str(after);
-                }
-                continue;
-            }
+            other => out.extend(other),
         }
-        out.push_str(chars.as_str());
+        rest = chars.as_str();
     }
+    out.push_str(rest);
     Cow::Owned(out)
 }
 

@@ -65,20 +65,24 @@ pub(crate) struct Grant {
 }
 
 impl<'t> Statement<'t> {
+    /// Reads the beginning of a text, as far as its command can depend on it.
+    pub(crate) fn head(text: &'t str) -> Statement<'t> {
+        Statement::read_up_to(text, KIND_WITHIN)
+    }
+
     /// Reads the first statement of a text.
     pub(crate) fn read(text: &'t str) -> Statement<'t> {
+        Statement::read_up_to(text, TOKENS_MAX)
+    }
+
+    fn read_up_to(text: &'t str, tokens_max: usize) -> Statement<'t> {
         let tokens = Lexer::new(text, Dialect::MariaDb)
             .filter(|token| token.kind != TokenKind::Comment)
             .skip_while(|token| token.kind == TokenKind::Punct(b'('))
             .take_while(|token| token.kind != TokenKind::Punct(b';'))
-            .take(TOKENS_MAX)
+            .take(tokens_max)
             .collect();
         Statement { text, tokens }
-    }
-
-    /// The text that it was read from.
-    pub(crate) fn text(&self) -> &'t str {
-        self.text
     }
 
     fn is(&self, at: usize, word: &str) -> bool {

@@ -25,23 +25,28 @@ pub(super) const FORMS: [Form; 2] = [Form::Escape, Form::Unicode];
 /// The longest run of backslashes that is read as one.
 const RUN_MAX: usize = 64;
 
-/// Whether the text can have a character that is written otherwise: the cheap question.
+/// Whether the text has a character that is written otherwise.
 pub(super) fn possible(text: &str) -> bool {
-    !text.is_ascii() || memchr::memchr(b'\\', text.as_bytes()).is_some()
+    let other = |c: char| !c.is_ascii() && folded_char(c).is_some();
+    any(text.as_bytes()) || (!text.is_ascii() && text.chars().any(other))
 }
 
 /// Whether the text has a backslash escape that names a character by its number.
 fn any(text: &[u8]) -> bool {
     memchr::memchr_iter(b'\\', text).any(|at| {
         let rest = text.get(at + 1..).unwrap_or(&[]);
+        let numbered =
+            |b: &u8| matches!(b, b'x' | b'u' | b'U' | b'+' | b't') || b.is_ascii_hexdigit();
+        if !rest.first().is_some_and(numbered) {
+            return false;
+        }
         FORMS.iter().any(|form| number(rest, *form).is_some())
     })
 }
 
 /// Whether undoing escapes shows what the prefilter looks for.
 pub(super) fn reveals(text: &str) -> bool {
-    possible(text)
-        && any(text.as_bytes())
+    any(text.as_bytes())
         && FORMS
             .iter()
             .any(|form| prefilter::hit(decode(text, *form).as_bytes()))
@@ -121,19 +126,8 @@ pub(super) struct Folded {
 }
 
 impl Folded {
-    /// The folding of a text; `None` when it shows nothing that the text does not.
-    pub(super) fn of(text: &str, form: Form) -> Option<Folded> {
-        let other = |c: char| !c.is_ascii() && folded_char(c).is_some();
-        let scripts = !text.is_ascii() && text.chars().any(other);
-        let numbers = |at: usize| {
-            let rest = text.as_bytes().get(at + 1..).unwrap_or(&[]);
-            number(rest, form).is_some()
-        };
-        let escapes = || memchr::memchr_iter(b'\\', text.as_bytes()).any(numbers);
-        (scripts || escapes()).then(|| Folded::read(text, form))
-    }
-
-    fn read(text: &str, form: Form) -> Folded {
+    /// The folding of a text.
+    pub(super) fn of(text: &str, form: Form) -> Folded {
         let bytes = Vec::with_capacity(text.len());
         let starts = Vec::with_capacity(text.len());
         let mut folded = Folded { bytes, starts };
@@ -235,14 +229,14 @@ mod tests {
             "\u{ff14}1\u{661}\u{1d7cf}\u{3000}x\u{2013}\u{e9}",
             r"\x34\u0031\61 1\U00000031",
         ] {
-            let folded = Folded::of(text, Form::Escape).unwrap();
+            let folded = Folded::of(text, Form::Escape);
             assert!(folded.bytes.starts_with(b"411"), "{text}");
             assert_eq!(folded.unfold(text, &folded.bytes), text.as_bytes());
             let mut changed = folded.bytes.clone();
             changed[0] = b'*';
             assert!(folded.unfold(text, &changed).starts_with(b"*"));
         }
-        assert!(Folded::of("æøå 411 '' \\n", Form::Escape).is_none());
+        assert!(!possible("æøå 411 '' \\n"));
         assert!(ZEROS.is_sorted());
     }
 }

@@ -50,9 +50,7 @@ pub(super) fn mask(text: &str, options: MaskOptions, found: &mut Found) -> Optio
     // The readings of escapes one after the other: each is of the text that the last one left.
     for form in FORMS {
         let text = now.as_deref().unwrap_or(text);
-        let Some(folded) = Folded::of(text, form) else {
-            continue;
-        };
+        let folded = Folded::of(text, form);
         if let Some(changed) = passes(&folded.bytes, options, found) {
             now = Some(utf8(folded.unfold(text, &changed)));
         }
@@ -75,7 +73,7 @@ fn passes(text: &[u8], options: MaskOptions, found: &mut Found) -> Option<Vec<u8
 
 /// Whether the text can hold a card number.
 pub(super) fn possible(text: &str) -> bool {
-    let folded = |form| Folded::of(text, form).is_some_and(|f| region(&f.bytes, 0).is_some());
+    let folded = |form| region(&Folded::of(text, form).bytes, 0).is_some();
     region(text.as_bytes(), 0).is_some()
         || (encoded::possible(text) && FORMS.into_iter().any(folded))
 }

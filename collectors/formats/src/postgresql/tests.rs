@@ -6,7 +6,7 @@ use ledger_event::{Part, PartsBuf};
 
 use crate::mask::{Dialect, MaskOptions, recheck};
 use crate::reading_tests::{Answer, format_of, leaks, read, reasons};
-use crate::{Format, FormatKeys, RECORD_BYTES_MAX, Step, format_for};
+use crate::{Format, FormatKeys, RECORD_BYTES_MAX, format_for};
 
 const UTC: &[u8] = include_bytes!("../../samples/pg15-pgaudit17-rows-off-utc.csv");
 const YORK: &[u8] = include_bytes!("../../samples/pg15-pgaudit17-edge-rows-on-newyork.csv");
@@ -525,43 +525,6 @@ proptest::proptest! {
         assert_eq!(answers, read_all(&input));
         assert_eq!(answers.iter().map(|a| a.bytes).sum::<usize>(), input.len());
         assert!(answers.iter().filter(|a| a.parsed).count() > 50, "the rest is read again");
-    }
-}
-
-/// What a collector pays for a record: `cargo test --release -p collectors-formats -- --ignored
-/// cost`.
-#[test]
-#[ignore = "prints figures"]
-#[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
-fn cost_of_a_record() {
-    let statement = "SELECT id, holder, amount FROM payment WHERE holder = 'A. Test' ".repeat(5);
-    let audit = format!("AUDIT: SESSION,1,1,READ,SELECT,,,\"{statement}\",<none>");
-    let long = row(&audit)
-        .replace("\"psql\"", "\"reporting job\"")
-        .repeat(200);
-    for (name, input) in [("the sample", UTC), ("clean records", long.as_bytes())] {
-        let (mut best, mut records, mut bytes) = (f64::MAX, 0_u32, 0);
-        let mut out = Vec::new();
-        for _ in 0..40 {
-            let mut format = format(&[]);
-            (records, bytes) = (0, 0);
-            let mut rest = input;
-            let start = std::time::Instant::now();
-            while let Step::Record { consumed, event } = format.next(rest, true) {
-                out.clear();
-                event.write_json(&mut out);
-                bytes += out.len();
-                records += 1;
-                rest = &rest[consumed..];
-            }
-            best = best.min(start.elapsed().as_secs_f64() / f64::from(records) * 1e6);
-        }
-        let records = records as usize;
-        println!(
-            "csvlog, {name}: {} bytes a record, {} of JSON: {best:.2} µs",
-            input.len() / records,
-            bytes / records
-        );
     }
 }
 
