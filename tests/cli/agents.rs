@@ -1,11 +1,14 @@
 //! `sources add|list|show|test`: an agent gets its key once, and a sample says what is missing.
 //!
-//! Not here: TLS and the bus (api/http), and the agent itself.
+//! And `collect`: an agent follows a file through a running server.
+//!
+//! Not here: TLS and the bus (api/http), and what an agent does in trouble (collectors/agent).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
-use super::{ROWS_OFF, Room, sample, sample_path};
+use super::{ROWS_OFF, Room, lines, sample, sample_path};
 
 #[test]
 fn a_source_is_given_out_once_and_only_where_it_is_safe() {
@@ -100,4 +103,87 @@ fn a_sample_says_what_is_missing_and_with_which_statement() {
     assert_eq!(found["first"].as_array().map(Vec::len), Some(10));
     let all = found["audited"].as_array().expect("a list");
     assert!(all.iter().all(|one| one["verdict"] == "on"), "{all:?}");
+}
+
+#[test]
+fn an_agent_is_refused_what_it_cannot_follow() {
+    let room = Room::with_log();
+    let out = "orders.key";
+    room.log(&[
+        "sources",
+        "add",
+        "orders",
+        "--platform",
+        "postgresql",
+        "--out",
+        out,
+    ])
+    .ended(0);
+    room.write("audit.csv", "");
+    let collect = |text: &str| {
+        room.write("agent.toml", text);
+        room.run(&["collect", "--config", "agent.toml"])
+    };
+    let source = "dir = \"agent\"\n[[sources]]\ncredentials = \"orders.key\"\n";
+    room.run(&["collect", "--config", "absent.toml"])
+        .refused(3, "absent.toml");
+    collect("dir = 1\n").refused(2, "agent.toml:1: invalid type");
+    collect(source).refused(2, "needs either a path or a glob");
+    collect(&source.replace("orders.key", "other.key")).refused(2, "other.key");
+    let whole = format!("{source}path = \"audit.csv\"\n");
+    collect(&whole).refused(2, "name no address");
+    let open = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(room.path(out), open).expect("a mode");
+    collect(&whole).refused(2, "0644");
+}
+
+#[test]
+fn an_agent_follows_a_file_and_a_source_is_seen_to_live() {
+    let room = Room::with_log();
+    room.log(&[
+        "sources",
+        "add",
+        "orders",
+        "--platform",
+        "postgresql",
+        "--out",
+        "orders.key",
+    ])
+    .ended(0);
+    let served = room.serve(&[("CUSTODY__HTTP__AGENTS__LISTEN", "127.0.0.1:0")], &[]);
+    let messages = served.messages();
+    let messages = lines(&messages);
+    let address = messages.iter().find_map(|line| line["agents"].as_str());
+    let address = address.expect("the address of agents");
+    // Nothing listened for agents when the file was made, so its address is written in now.
+    let text = fs::read_to_string(room.path("orders.key")).expect("the file");
+    let text = text.replace("address = \"\"", &format!("address = \"{address}\""));
+    fs::write(room.path("orders.key"), text).expect("the file");
+    room.write(
+        "audit.csv",
+        fs::read(sample_path(ROWS_OFF)).expect("a sample"),
+    );
+    room.write(
+        "agent.toml",
+        "dir = \"agent\"\n[[sources]]\ncredentials = \"orders.key\"\npath = \"audit.csv\"\n",
+    );
+    let log = fs::File::create(room.path("agent.log")).expect("a file");
+    let mut agent = room
+        .command(&["collect", "--config", "agent.toml"])
+        .stderr(log)
+        .spawn()
+        .expect("the agent");
+    let until = Instant::now() + Duration::from_secs(60);
+    let show = || room.log(&["sources", "show", "orders", "--json"]).json();
+    while show()["records"] != 179 {
+        let said = fs::read_to_string(room.path("agent.log")).expect("messages");
+        assert!(Instant::now() < until, "{said}\n{}", served.messages());
+    }
+    let shown = show();
+    assert_eq!(shown["heartbeat"]["source"], 1, "{shown}");
+    assert_eq!(shown["gaps"], serde_json::json!([]));
+    agent.kill().expect("an end");
+    agent.wait().expect("an end");
+    assert_eq!(served.stop("TERM"), 0);
+    room.verify(&[]).ended(0);
 }

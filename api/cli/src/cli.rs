@@ -46,6 +46,8 @@ pub enum Command {
     Init(commands::init::InitArgs),
     /// Hold the log and answer on its socket (and on a port if one is set)
     Serve(commands::serve::ServeArgs),
+    /// Follow the audit files of this host and send what is new (--config: the agent's own)
+    Collect(commands::collect::CollectArgs),
     /// Read audit files to their end and append what is new
     Ingest(commands::ingest::IngestArgs),
     /// Show the events of a file, one OCSF object a line; nothing is appended

@@ -3,6 +3,7 @@
 //! Not here: flags that every command has (`cli.rs`).
 
 pub mod bench;
+pub mod collect;
 pub mod completions;
 pub mod config;
 pub mod demo;
@@ -57,6 +58,7 @@ pub fn run(command: Command, context: &Context) -> Result<Exit, CommandError> {
         Command::Demo(args) => demo::run(&args, context),
         Command::Init(args) => init::run(&args, context),
         Command::Serve(args) => serve::run(&args, context),
+        Command::Collect(args) => collect::run(&args, context),
         Command::Ingest(args) => ingest::run(&args, context),
         Command::Parse(args) => parse::run(&args, context),
         Command::Sources(args) => sources::run(&args, context),

@@ -111,6 +111,21 @@ pub enum CommandError {
     /// A published log cannot be read from its URL.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// The configuration of an agent, or the credentials that it names.
+    #[error("{}: {error}", path.display())]
+    AgentConfig {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        error: Box<collectors_agent::ConfigError>,
+    },
+    /// A source cannot be followed.
+    #[error(transparent)]
+    Follow(#[from] collectors_agent::FollowError),
+    /// There is no way to the log.
+    #[error(transparent)]
+    Bus(#[from] collectors_bus::BusError),
     /// The server did not start.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -175,6 +190,8 @@ impl CommandError {
         match self {
             CommandError::Config { .. }
             | CommandError::Usage(_)
+            | CommandError::AgentConfig { .. }
+            | CommandError::Bus(_)
             | CommandError::Format(_)
             | CommandError::Path(_)
             | CommandError::Trust { .. } => Exit::Usage,
@@ -193,6 +210,7 @@ impl CommandError {
             CommandError::Fetch(FetchError::Url { .. }) => Exit::Usage,
             CommandError::TileMissing { .. } | CommandError::Demo { .. } => Exit::Found,
             CommandError::Serve(_)
+            | CommandError::Follow(_)
             | CommandError::Fetch(_)
             | CommandError::Close(_)
             | CommandError::TakenByAnother { .. }

@@ -11,7 +11,14 @@ use crate::config::MessageSettings;
 /// Begins to write messages. A second call changes nothing.
 pub(crate) fn begin(settings: &MessageSettings) {
     // Libraries say what goes wrong; the rest of what they say is theirs.
-    let rooms = ["api_cli", "api_http", "ledger_log", "keys_secret"];
+    let rooms = [
+        "api_cli",
+        "api_http",
+        "collectors_agent",
+        "collectors_bus",
+        "keys_secret",
+        "ledger_log",
+    ];
     let own = rooms
         .map(|room| format!("{room}={}", settings.level))
         .join(",");

@@ -87,7 +87,7 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<Exit, CommandError> {
 }
 
 /// Each signal that asks the program to end, as a message.
-fn signals() -> Result<Receiver<i32>, CommandError> {
+pub(crate) fn signals() -> Result<Receiver<i32>, CommandError> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(CommandError::Signals)?;
     let (sender, receiver) = sync_channel(1);
     let wait = move || {
@@ -122,7 +122,7 @@ fn wait(signals: &Receiver<i32>, stopped: impl Fn() -> Option<String>) -> Option
 }
 
 /// Says it to systemd, if that started the program.
-fn tell_systemd(state: &[NotifyState<'_>]) {
+pub(crate) fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!(%error, "systemd not told");
     }
