@@ -127,12 +127,14 @@ fn the_agent_runs_until_it_is_stopped() {
 #[ignore = "measures for some seconds"]
 fn how_fast_is_it() {
     let mut rig = Rig::new("audit");
-    let count = 400_000;
+    let count = 200_000;
     let more = "x".repeat(470);
     let text: String = (1..=count)
         .map(|n| crate::rig_tests::row_with(n, &more))
         .collect();
     rig.append("audit", &text);
+    rig.bounds = crate::JournalBounds::of_quota(1 << 30);
+    rig.restart();
     let begun = std::time::Instant::now();
     while rig.follower.as_ref().unwrap().status().parsed < count {
         let _ = rig.step().unwrap();

@@ -6,6 +6,7 @@
 //! heartbeat. Not here: threads and waiting (`agent`), how a life begins and ends (`life`).
 
 use std::path::PathBuf;
+use std::thread;
 
 use collectors_bus::{Acknowledged, Bus, Chain, ChainEnded, Credentials};
 use ledger_core::state::Stream;
@@ -98,6 +99,8 @@ pub struct Follower {
     pub(super) beat_at: i64,
     pub(super) epoch_at: Option<i64>,
     pub(super) read_before: u64,
+    /// Much is to be read: what is bound is sent while the next batch is read.
+    behind: bool,
     /// Bytes in use when a batch did not fit, and when a small one did not.
     narrow_at: Option<u64>,
     stuck_at: Option<u64>,
@@ -159,6 +162,7 @@ impl Follower {
             beat_at: i64::MIN,
             epoch_at: None,
             read_before: 0,
+            behind: false,
             narrow_at: None,
             stuck_at: None,
             journal: None,
@@ -248,7 +252,11 @@ impl Follower {
         if self.sending.overtaken.is_none() && now.monotonic.0 >= self.beat_at {
             self.beat(journal, now)?;
         }
-        let found = self.sending.send(journal, now)?;
+        let found = if self.behind {
+            Found::More
+        } else {
+            self.sending.send(journal, now)?
+        };
         if let (Some(why), Found::AllSent) = (self.sending.overtaken, found)
             && self.may_begin(now)
         {
@@ -284,7 +292,12 @@ impl Follower {
             // Said in the log as soon as it hears.
             self.beat_at = i64::MIN;
         }
-        let Some(poll) = self.poll(now, budget) else {
+        let poll = if std::mem::take(&mut self.behind) {
+            self.poll_while_sending(journal, now, budget)?
+        } else {
+            self.poll(now, budget)
+        };
+        let Some(poll) = poll else {
             return Ok(false);
         };
         if self.status.paused {
@@ -311,8 +324,37 @@ impl Follower {
                 *at = Some(used);
                 Ok(!small)
             }
-            bound => bound.map(|()| more),
+            bound => {
+                self.behind = more && bound.is_ok();
+                bound.map(|()| more)
+            }
         }
+    }
+
+    /// Reads the next batch while the one before is on its way: much is to be read.
+    fn poll_while_sending(
+        &mut self,
+        journal: &Journal,
+        now: Moment,
+        budget: Budget,
+    ) -> Result<Option<Poll>, FollowError> {
+        let (sending, tailer) = (&mut self.sending, &mut self.tailer);
+        let (sent, poll) = thread::scope(|scope| {
+            let sent = scope.spawn(move || sending.send(journal, now));
+            let poll = tailer
+                .as_mut()
+                .map(|t| t.poll(now.monotonic, now.wall, budget));
+            match sent.join() {
+                Ok(sent) => (sent, poll),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        });
+        self.backlog_bytes = poll.as_ref().map_or(0, |poll| poll.lag_bytes);
+        if let Err(error) = sent {
+            self.not_bound();
+            return Err(error.into());
+        }
+        Ok(poll)
     }
 
     fn bind(&mut self, journal: &mut Journal, poll: &Poll) -> Result<(), FollowError> {

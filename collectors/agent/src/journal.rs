@@ -2,9 +2,9 @@
 //! (docs/formats/journal.md).
 //!
 //! Append-only segments, one sync a batch, a hard quota. What a published checkpoint covers is
-//! forgotten by removing whole segments; the last segment stays and says where all stands. A
-//! failed write is undone; if it cannot be, nothing is appended until it is. Not here: MACs and keys (collectors/bus), reading (`tailer`), what is sent when
-//! (`follower`).
+//! forgotten by removing whole segments; the last segment stays and says where all stands. A failed
+//! write is undone; if it cannot be, nothing is appended until it is. Not here: MACs and keys
+//! (collectors/bus), reading (`tailer`), what is sent when (`follower`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;

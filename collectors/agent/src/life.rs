@@ -138,7 +138,7 @@ impl Follower {
         if let Some(tailer) = &mut self.tailer {
             tailer.flag_again();
         }
-        self.sending.overtaken = None;
+        self.sending.begin_epoch();
         self.epoch_at = Some(now.monotonic.0);
         self.life = Life::Opening;
         Ok(())

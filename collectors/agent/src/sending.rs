@@ -3,9 +3,11 @@
 //!
 //! Not here: what is bound (`follower`), the way there (collectors/bus).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use collectors_bus::{Acknowledged, Bus, BusError, Outcome};
+use ledger_core::message::MessageMac;
 use ledger_core::state::{ShortMac, Stream};
 use ledger_core::{Epoch, Message, Sequence, SourceId, TreeSize};
 
@@ -20,6 +22,8 @@ const PAUSE_MAX_NS: i64 = 30_000_000_000;
 const REFUSED_NS: i64 = 60_000_000_000;
 /// Frames that are sent in one step at most, so that reading goes on in between.
 const FRAMES_MAX: usize = 8;
+/// Ends of frames that are remembered.
+const ENDS_MAX: usize = 1024;
 
 /// What a step of sending found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +61,9 @@ pub(crate) struct Sending {
     forged: bool,
     /// The log's size after the last message of an epoch that is over.
     old_epochs_in: Option<TreeSize>,
+    /// How the streams stood after frames that were sent of late: what is acknowledged is mostly
+    /// one of these, and is not looked for on the disk.
+    ends: VecDeque<(Stream, Sequence, MessageMac)>,
     retry_at: i64,
     pause: i64,
 }
@@ -78,6 +85,7 @@ impl Sending {
             refused: None,
             forged: false,
             old_epochs_in: None,
+            ends: VecDeque::new(),
             retry_at: i64::MIN,
             pause: PAUSE_MIN_NS,
         }
@@ -122,7 +130,10 @@ impl Sending {
                     self.overtaken = Some(Overtaken::Ahead);
                     return Ok(());
                 }
-                let ours = journal.mac_of(stream, mark.sequence)?;
+                let ours = match self.end(stream, mark.sequence) {
+                    Some(mac) => Some(mac),
+                    None => journal.mac_of(stream, mark.sequence)?,
+                };
                 if ours.is_some_and(|mac| ShortMac::of(&mac) != mark.mac) {
                     self.overtaken = Some(Overtaken::OtherContent);
                     return Ok(());
@@ -149,8 +160,25 @@ impl Sending {
                 return Ok(Found::Waiting);
             }
             self.cursor = behind;
+            if let Some(last) = messages.last().filter(|last| last.epoch == journal.epoch()) {
+                self.ends.push_back((last.stream, last.sequence, last.mac));
+                let over = self.ends.len().saturating_sub(ENDS_MAX);
+                self.ends.drain(..over);
+            }
         }
         Ok(Found::More)
+    }
+
+    fn end(&self, stream: Stream, sequence: Sequence) -> Option<MessageMac> {
+        let mut ends = self.ends.iter().rev();
+        let end = ends.find(|end| (end.0, end.1) == (stream, sequence));
+        end.map(|end| end.2)
+    }
+
+    /// A new epoch begins: its numbers begin again.
+    pub(crate) fn begin_epoch(&mut self) {
+        self.overtaken = None;
+        self.ends.clear();
     }
 
     /// Whether a checkpoint covers it: after a restart it is not sent again.
