@@ -17,8 +17,8 @@ pub struct LogConfig {
     /// A checkpoint is signed at most this often while there is something new: 20 to 3,600,000
     /// milliseconds.
     pub checkpoint_every_ms: u64,
-    /// At most about this many entries are made durable together: 1 to 16,384. More at a time is faster
-    /// under load and takes more memory.
+    /// At most about this many entries are made durable together: 1 to 16,384. More at a time is
+    /// faster under load and takes more memory.
     pub batch_entries_max: usize,
     /// At most this many bytes of events are made durable together: 1 to 64 MiB.
     pub batch_bytes_max: usize,

@@ -63,8 +63,8 @@ impl History {
     /// Opens the history, drops a torn tail, and adds `last_note` if a crash kept it out.
     ///
     /// # Errors
-    /// Another mark, damage that is no torn tail, and a checkpoint that is newer than the last note:
-    /// the signer's state was rolled back.
+    /// Another mark, damage that is no torn tail, and a checkpoint that is newer than the last
+    /// note: the signer's state was rolled back.
     pub(crate) fn open(
         path: &Path,
         keep_for: Duration,
