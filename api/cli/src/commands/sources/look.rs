@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api_http::{Ask, Reads, SocketReads, Tail, answers};
 use clap::Args;
@@ -36,6 +36,8 @@ pub struct ShowArgs {
 
 /// Heartbeats come each minute; what is older is silence.
 const HEARTBEATS_OF: Duration = Duration::from_secs(150);
+/// Longest scan of a busy log's last minutes.
+const SCAN_MAX: Duration = Duration::from_secs(2);
 /// Entries that are looked at one by one before a scan is worth it.
 const ONE_BY_ONE_MAX: u64 = 2_000;
 
@@ -192,9 +194,11 @@ fn collect(
         now: now(),
         limit: None,
     };
+    let until = Instant::now() + SCAN_MAX;
     let mut visit = |news: Tail<'_>| match news {
-        Tail::Entry(line) if take(line, beats) < size => ControlFlow::Continue(()),
-        Tail::Entry(_) | Tail::Idle => ControlFlow::Break(()),
+        Tail::Entry(line) if take(line, beats) >= size => ControlFlow::Break(()),
+        _ if Instant::now() >= until => ControlFlow::Break(()),
+        Tail::Entry(_) | Tail::Idle => ControlFlow::Continue(()),
     };
     Ok(reads.tail(&ask, Some(Index(from)), &mut visit)?)
 }
