@@ -1,7 +1,7 @@
 //! The one door into the log, as senders see it: register, append, wait.
 //!
 //! [`Door`] has two implementations, in process here and over the socket in api/http, and one
-//! contract test passes on both. Not here: the decision about a message ([`crate::rule`]).
+//! contract test passes on both. Not here: the decision about a message (`rule`).
 
 use std::time::Duration;
 
@@ -277,7 +277,7 @@ pub(crate) enum Request {
     Close,
 }
 
-/// The answer to [`Request::Register`].
+/// The answer to a registration.
 pub type Registration = Result<SourceState, DoorError>;
 
 /// The door of a log in this process.
