@@ -52,7 +52,7 @@ pub enum KeystoreError {
         /// Its permission bits.
         mode: u32,
     },
-    /// More than [`KEY_FILES_MAX`] files.
+    /// More files than a keystore may have.
     #[error("{} holds more than 100000 files", path.display())]
     TooMany {
         /// The directory.
