@@ -28,7 +28,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Batches that are parsed ahead.
 const AHEAD_MAX: usize = 2;
 /// Batches that are on their way to the disk at once.
-const PENDING_MAX: usize = 4;
+const PENDING_MAX: usize = 8;
 /// What was taken of one source in this run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Taken {

@@ -78,6 +78,8 @@ pub(crate) struct Sequencer {
     pub(crate) old: Old,
 }
 
+/// A frame of so many entries is handed over as soon as the writer can take one.
+const HAND_OVER: usize = 512;
 /// Sources that a frame touches at most, and positions that it changes.
 const TOUCHED_MAX: usize = 2048;
 /// Entries that a message can become: itself, a new epoch, a gap.
@@ -207,6 +209,8 @@ impl Sequencer {
         turn.batch.len() >= self.options.batch_entries_max
             || turn.bytes >= self.options.batch_bytes_max
             || turn.touched.len() >= TOUCHED_MAX
+            // The writer has nothing waiting: it is given work now, so that both go on side by side.
+            || (turn.batch.len() >= HAND_OVER && self.writer.is_empty())
     }
 
     fn begin(&mut self) -> Result<Turn, WriteError> {

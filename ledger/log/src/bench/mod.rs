@@ -123,7 +123,7 @@ pub enum BenchError {
 }
 
 /// Batches on their way at once.
-const IN_FLIGHT: usize = 4;
+const IN_FLIGHT: usize = 8;
 
 /// Measures appends in `folder`, which must be empty and stays for the caller to look at.
 ///
