@@ -293,8 +293,7 @@ fn census(undisturbed: Command, folder: &Path) -> BTreeMap<String, u64> {
     most
 }
 
-/// The calls that touch files. Those that only look are made often, by the loader too: of these a
-/// sample is enough.
+/// The calls that touch files.
 const CALLS: [&str; 18] = [
     "write",
     "pwrite64",
@@ -315,7 +314,6 @@ const CALLS: [&str; 18] = [
     "getdents64",
     "statx",
 ];
-const LOOKING: [&str; 4] = ["openat", "pread64", "getdents64", "statx"];
 /// A failure of these can never go unnoticed.
 const NOTICED: [&str; 7] = [
     "pwrite64",
@@ -331,12 +329,7 @@ const NOTICED: [&str; 7] = [
 fn with_each_fault(counts: &BTreeMap<String, u64>, act: &(dyn Fn(usize, &str) -> bool + Sync)) {
     let mut jobs = Vec::new();
     for (call, count) in counts {
-        let step = if LOOKING.contains(&call.as_str()) {
-            7
-        } else {
-            1
-        };
-        for when in (1..=*count).step_by(step) {
+        for when in 1..=*count {
             for fault in ["error=EIO", "error=ENOSPC", "signal=KILL"] {
                 jobs.push((call, format!("inject={call}:{fault}:when={when}")));
             }

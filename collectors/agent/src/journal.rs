@@ -15,7 +15,7 @@ use ledger_core::state::{Position, Stream};
 use ledger_core::{Epoch, Sequence, SourceId};
 
 use crate::journal_error::JournalError;
-use crate::segment::{self, Segment};
+use crate::segment::{self, Lock, Segment};
 use crate::stored::{FRAME_BYTES_MAX, FRAME_MESSAGES_MAX, Frame, Last, POSITIONS_MAX};
 
 /// Bounds of a journal on disk.
@@ -93,7 +93,7 @@ pub struct Journal {
     failed: bool,
     #[cfg(test)]
     pub(crate) fault: Option<segment::Fault>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Journal {

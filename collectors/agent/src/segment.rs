@@ -49,8 +49,20 @@ pub(crate) fn failed(
     move |error| JournalError::Io { doing, path, error }
 }
 
+/// The lock of a journal. It is given back by name, not only by closing the file: a child that is
+/// being started elsewhere in the process may hold a copy of the descriptor for a moment.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is what is left if this fails.
+        let _closing_is_left = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// Makes the folder if it is not there, and holds it against every other agent.
-pub(crate) fn lock(dir: &Path) -> Result<File, JournalError> {
+pub(crate) fn lock(dir: &Path) -> Result<Lock, JournalError> {
     fs::create_dir_all(dir).map_err(failed("make", dir))?;
     let path = dir.join("lock");
     let mut options = OpenOptions::new();
@@ -62,7 +74,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File, JournalError> {
         .mode(0o600);
     let file = options.open(&path).map_err(failed("open", &path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::Held { path }),
         Err(errno) => Err(failed("lock", &path)(errno.into())),
     }

@@ -26,6 +26,14 @@ pub(crate) struct LastNoteFile {
     path: PathBuf,
 }
 
+impl Drop for LastNoteFile {
+    fn drop(&mut self) {
+        // By name, since a child that is being started may hold a copy of the descriptor for a
+        // moment; closing it is what is left if this fails.
+        let _closing_is_left = rustix::fs::flock(&self.directory, FlockOperation::Unlock);
+    }
+}
+
 impl LastNoteFile {
     /// Locks the directory of `path`, and removes the rest of an interrupted replacement.
     pub(crate) fn lock(path: &Path) -> Result<LastNoteFile, LastNoteError> {

@@ -39,7 +39,7 @@ pub struct Log {
     paths: LogPaths,
     running: Running,
     status: Arc<StatusParts>,
-    _lock: File,
+    _lock: Lock,
 }
 
 /// What opening a log found.
@@ -190,7 +190,19 @@ impl Drop for Log {
     }
 }
 
-pub(crate) fn take_lock(paths: &LogPaths) -> Result<File, OpenError> {
+/// The one writer's lock. It is given back by name, not only by closing the file: a child that is
+/// being started elsewhere in the process may hold a copy of the descriptor for a moment.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is what is left if this fails.
+        let _closing_is_left = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+pub(crate) fn take_lock(paths: &LogPaths) -> Result<Lock, OpenError> {
     let path = paths.lock();
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(false).mode(0o600);
@@ -200,7 +212,7 @@ pub(crate) fn take_lock(paths: &LogPaths) -> Result<File, OpenError> {
         error,
     })?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Held { lock: path }),
         Err(error) => Err(OpenError::Io {
             doing: "lock",

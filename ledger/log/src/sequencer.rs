@@ -209,7 +209,7 @@ impl Sequencer {
         turn.batch.len() >= self.options.batch_entries_max
             || turn.bytes >= self.options.batch_bytes_max
             || turn.touched.len() >= TOUCHED_MAX
-            // The writer has nothing waiting: it is given work now, so that both go on side by side.
+            // The writer has nothing waiting: it is given work now, and both go on side by side.
             || (turn.batch.len() >= HAND_OVER && self.writer.is_empty())
     }
 
