@@ -367,6 +367,12 @@ fn make(root: &Path) {
 
     let log = Log::open(&paths(program.root()), &options()).unwrap().0;
     unruly_source(program.root(), &mut log.door());
+    // The last frame filled its segment; this one begins another, whatever the writer is at.
+    let idle = SourceSpec {
+        name: "idle".to_owned(),
+        platform: "postgresql".to_owned(),
+    };
+    log.door().register(&idle).unwrap();
     // As an interruption leaves it: grown files, an unfinished segment.
     let interrupted = tempfile::tempdir().unwrap();
     copy_folder(program.root(), interrupted.path());
