@@ -123,19 +123,7 @@ impl Reader {
             let published = shared.published();
             return Ok((published.checkpoint, published.note.to_vec()));
         }
-        let path = self.folder.join(LAST_NOTE);
-        let bytes = std::fs::read(&path).map_err(|error| ReadError::Io {
-            path: path.clone(),
-            error,
-        })?;
-        let wrong = |reason: String| ReadError::Note {
-            path: path.clone(),
-            reason,
-        };
-        let note = Note::parse(&bytes).map_err(|error| wrong(error.to_string()))?;
-        let checkpoint =
-            Checkpoint::parse(note.text()).map_err(|error| wrong(error.to_string()))?;
-        Ok((checkpoint, bytes))
+        last_note(&self.folder)
     }
 
     /// One entry with its payload.
@@ -440,6 +428,22 @@ impl Reader {
         }
         Ok(ControlFlow::Continue(()))
     }
+}
+
+/// The signer's last note in `folder`: its checkpoint and its bytes. Signatures are not verified.
+pub(crate) fn last_note(folder: &std::path::Path) -> Result<(Checkpoint, Vec<u8>), ReadError> {
+    let path = folder.join(LAST_NOTE);
+    let bytes = std::fs::read(&path).map_err(|error| ReadError::Io {
+        path: path.clone(),
+        error,
+    })?;
+    let wrong = |reason: String| ReadError::Note {
+        path: path.clone(),
+        reason,
+    };
+    let note = Note::parse(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let checkpoint = Checkpoint::parse(note.text()).map_err(|error| wrong(error.to_string()))?;
+    Ok((checkpoint, bytes))
 }
 
 /// The size of the log that lies in `folder`: after its last good frame.

@@ -1,9 +1,9 @@
-//! Deleting and deriving again all that is derived: the hash arrays and the checkpoint history's
-//! torn tail. Entries, payloads, keys and the last note are truth and are not touched.
+//! Deleting and deriving again all that is derived: the hash arrays. Entries, payloads, keys, the
+//! last note and the history of checkpoints cannot be derived and are not touched.
 //!
 //! Not here: deciding that a rebuild is needed (custody verify says so).
 
-use ledger_core::layout::{HASHES, LAST_NOTE, parse_array_name};
+use ledger_core::layout::{HASHES, parse_array_name};
 use ledger_core::{Checkpoint, RightEdge, TreeSize, leaf_hash};
 
 use crate::arrays::{ArrayWriter, cut_arrays, sync_arrays};
@@ -12,6 +12,7 @@ use crate::files::sync_folder;
 use crate::frames::{EntriesFile, Next, list_segments};
 use crate::log::take_lock;
 use crate::paths::LogPaths;
+use crate::reader::last_note;
 
 /// Hashes are written after so many leaves.
 const FLUSH_EVERY: u64 = 1 << 16;
@@ -56,7 +57,7 @@ pub enum RebuildError {
 pub fn rebuild(paths: &LogPaths, progress: &mut dyn FnMut(u64)) -> Result<Rebuilt, RebuildError> {
     let _lock = take_lock(paths)?;
     let folder = paths.folder();
-    let signed = signed(paths)?;
+    let (signed, _) = last_note(&folder)?;
     // Entries are read and checked against the signed root before anything is removed.
     walk(&folder, &mut |_| Ok(()), Some(&signed), progress)?;
     let hashes = folder.join(HASHES);
@@ -78,20 +79,6 @@ pub fn rebuild(paths: &LogPaths, progress: &mut dyn FnMut(u64)) -> Result<Rebuil
         entries: arrays.edge().size().0,
         files_removed,
     })
-}
-
-fn signed(paths: &LogPaths) -> Result<Checkpoint, ReadError> {
-    let path = paths.file(LAST_NOTE);
-    let bytes = std::fs::read(&path).map_err(|error| ReadError::Io {
-        path: path.clone(),
-        error,
-    })?;
-    let wrong = |reason: String| ReadError::Note {
-        path: path.clone(),
-        reason,
-    };
-    let note = keys_public::Note::parse(&bytes).map_err(|error| wrong(error.to_string()))?;
-    Checkpoint::parse(note.text()).map_err(|error| wrong(error.to_string()))
 }
 
 /// Tells `push` of every leaf; checks the root at the signed size on the way if there is one.
