@@ -15,6 +15,8 @@ mod house;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]
+mod kafka;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod oracles;
