@@ -25,7 +25,7 @@ const TABLES: [&str; 5] = [
 ];
 
 /// The pool of serialised events.
-pub(super) fn pool() -> Vec<Vec<u8>> {
+pub fn pool() -> Vec<Vec<u8>> {
     (0..POOL).map(|n| event(n).to_json()).collect()
 }
 

@@ -4,6 +4,7 @@
 //! Not here: printing (api/cli), or a verdict about a number.
 
 mod events;
+pub mod measure;
 mod raw;
 mod stages;
 
@@ -14,13 +15,15 @@ use std::time::{Duration, Instant};
 use ledger_core::message::Message;
 use ledger_core::state::Stream;
 use ledger_core::{Epoch, Flags, Sequence, SourceId, TreeSize};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::create::CreateError;
 use crate::door::{Batch, Door as _, DoorError, InProcessDoor, SourceSpec, Ticket};
 use crate::error::{CloseError, OpenError, WriteError};
 use crate::{Log, LogOptions, LogPaths, create_log};
 
+use measure::{disk_bytes, percentile, process_cpu, rss_mib, thread_cpu};
+
+pub use events::pool;
 pub use stages::stage_costs;
 
 /// What to measure.
@@ -134,7 +137,7 @@ pub fn append(
     plan: &AppendPlan,
     progress: &dyn Fn(&str),
 ) -> Result<AppendResult, BenchError> {
-    let pool = events::pool();
+    let pool = pool();
     let bytes: usize = pool.iter().map(Vec::len).sum();
     let mut result = AppendResult {
         name: "append",
@@ -343,58 +346,6 @@ fn paced(
     result.published_p50_us = percentile(&mut times, 50);
     result.published_p99_us = percentile(&mut times, 99);
     Ok(())
-}
-
-fn percentile(times: &mut [Duration], percent: usize) -> f64 {
-    times.sort_unstable();
-    let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-    times.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e6)
-}
-
-fn process_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanos)
-}
-
-/// CPU so far of each thread of this process, by name (Linux's /proc).
-fn thread_cpu() -> Result<BTreeMap<String, Duration>, std::io::Error> {
-    let mut threads: BTreeMap<String, Duration> = BTreeMap::new();
-    for task in std::fs::read_dir("/proc/self/task")? {
-        let task = task?.path();
-        let name = std::fs::read_to_string(task.join("comm"))?
-            .trim()
-            .to_owned();
-        let spent = std::fs::read_to_string(task.join("schedstat"))?;
-        let nanos = spent
-            .split(' ')
-            .next()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
-        *threads.entry(name).or_default() += Duration::from_nanos(nanos);
-    }
-    Ok(threads)
-}
-
-fn rss_mib() -> Result<f64, std::io::Error> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
-    Ok(kib.unwrap_or(0.0) / 1024.0)
-}
-
-fn disk_bytes(folder: &Path) -> Result<u64, std::io::Error> {
-    let mut bytes = 0;
-    for file in std::fs::read_dir(folder)? {
-        let file = file?;
-        let metadata = file.metadata()?;
-        bytes += if metadata.is_dir() {
-            disk_bytes(&file.path())?
-        } else {
-            metadata.len()
-        };
-    }
-    Ok(bytes)
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<(), std::io::Error> {
