@@ -238,7 +238,7 @@ impl Follower {
         now: Moment,
     ) -> Result<Step, FollowError> {
         if let Some(heard) = heard {
-            self.sending.heard(heard, journal)?;
+            self.sending.heard(heard, journal, now)?;
         }
         // A life that is over binds nothing more; what it bound is sent first.
         let read = match self.sending.overtaken {

@@ -3,7 +3,7 @@
 //!
 //! Reading order: `stored`, `segment`, [`journal`] (what is bound) · [`position`], `content`,
 //! `sight`, `reading`, `tracked`, `matching`, [`tailer`], [`notice`] (where it comes from) ·
-//! `sending`, [`follower`], `life` (one source) · [`config`], [`agent`] (all of them).
+//! `resending`, `sending`, [`follower`], `life` (one source) · [`config`], [`agent`] (all of them).
 //! Deliberately not here: formats and masking (collectors/formats), MACs and the way to the log
 //! (collectors/bus), the door's decisions (ledger/log).
 
@@ -21,6 +21,7 @@ mod content;
 mod journal_error;
 mod matching;
 mod reading;
+mod resending;
 mod segment;
 mod sending;
 mod sight;
@@ -43,6 +44,8 @@ pub use tailer::{Beginning, FormatMaker, Poll, Tailer, Tailing};
 mod agent_tests;
 #[cfg(test)]
 mod cases_tests;
+#[cfg(test)]
+mod resending_tests;
 #[cfg(test)]
 mod rig_tests;
 #[cfg(test)]

@@ -2,17 +2,19 @@
 //! tests move.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use collectors_bus::{Acknowledged, Bus, BusError, Credentials, InProcess, Sent};
+use collectors_bus::{Acknowledged, Bus, BusError, Credentials, InProcess, Outcome, Sent};
 use collectors_formats::{FormatKeys, format_for};
 use keys_secret::{Keystore, SecretKey32};
+use ledger_core::state::Stream;
 use ledger_core::{Flags, Index, Kind, Message, Nanos, SourceId, TreeSize};
 use ledger_log::{
     Door as _, InProcessDoor, Log, LogOptions, LogPaths, OwnedPart, SourceSpec, StoredEntry,
@@ -31,6 +33,7 @@ pub(crate) struct Rig {
     monotonic: Cell<i64>,
     pub(crate) wall_offset: Cell<i64>,
     pub(crate) away: Arc<AtomicBool>,
+    pub(crate) way: Arc<Mutex<Way>>,
     pub(crate) named: &'static str,
     pub(crate) allowed: Allowed,
     pub(crate) bounds: JournalBounds,
@@ -38,10 +41,27 @@ pub(crate) struct Rig {
     pub(crate) state: &'static str,
 }
 
-/// A bus that can be cut off.
+/// A bus that can be cut off, and that loses or reorders what a test says.
 struct Cord {
     bus: InProcess<InProcessDoor>,
     away: Arc<AtomicBool>,
+    way: Arc<Mutex<Way>>,
+}
+
+/// What the way to the log does with messages.
+#[derive(Default)]
+pub(crate) struct Way {
+    /// It answers before the log has read anything, as a broker does.
+    pub(crate) carried: bool,
+    /// Loses messages of records with these numbers, each time.
+    pub(crate) loses: BTreeSet<u64>,
+    /// Hands pieces over in another order, from this seed.
+    pub(crate) reorders: Option<u64>,
+    /// The numbers of records that were sent, in their order.
+    pub(crate) sent: Vec<u64>,
+    /// What is on the way, and whether some of it was lost.
+    queue: Vec<Message>,
+    lost: bool,
 }
 
 impl Cord {
@@ -52,17 +72,55 @@ impl Cord {
         }
         Ok(())
     }
+
+    /// The log reads what is on the way.
+    fn deliver(&mut self, source: SourceId) -> Result<(), BusError> {
+        let mut way = self.way.lock().unwrap();
+        let mut messages = std::mem::take(&mut way.queue);
+        if let Some(seed) = &mut way.reorders {
+            for at in (1..messages.len()).rev() {
+                *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // Far moves open more gaps than a source may have.
+                let other = at.saturating_sub(usize::try_from(*seed >> 62).unwrap());
+                messages.swap(at, other);
+            }
+        }
+        self.bus.send(source, &messages).map(drop)
+    }
 }
 
 impl Bus for Cord {
     fn send(&mut self, source: SourceId, messages: &[Message]) -> Result<Sent, BusError> {
         self.check()?;
-        self.bus.send(source, messages)
+        let mut way = self.way.lock().unwrap();
+        let record = |message: &&Message| message.stream == Stream::Record;
+        let numbers = messages.iter().filter(record).map(|m| m.sequence.0);
+        way.sent.extend(numbers);
+        let (gone, kept): (Vec<_>, Vec<_>) = (messages.iter().cloned())
+            .partition(|m| record(&m) && way.loses.contains(&m.sequence.0));
+        if way.carried {
+            way.lost |= !gone.is_empty();
+            way.queue.extend(kept);
+            return Ok(Sent::Carried);
+        }
+        drop(way);
+        match self.bus.send(source, &kept)? {
+            Sent::Taken { size, .. } if !gone.is_empty() => Ok(Sent::Taken {
+                outcomes: vec![Outcome::Repeat; messages.len()],
+                size,
+            }),
+            sent => Ok(sent),
+        }
     }
 
     fn acknowledged(&mut self, source: SourceId, wait: Duration) -> Result<Acknowledged, BusError> {
         self.check()?;
+        self.deliver(source)?;
         self.bus.acknowledged(source, wait)
+    }
+
+    fn lost(&mut self, _source: SourceId) -> bool {
+        std::mem::take(&mut self.way.lock().unwrap().lost)
     }
 }
 
@@ -98,6 +156,7 @@ impl Rig {
             monotonic: Cell::new(1_000_000_000_000),
             wall_offset: Cell::new(1_790_000_000_000_000_000),
             away: Arc::default(),
+            way: Arc::default(),
             named,
             allowed: Allowed::No,
             bounds: JournalBounds::of_quota(16 << 20),
@@ -214,6 +273,7 @@ impl Rig {
         let bus = Cord {
             bus: InProcess::new(self.door()),
             away: self.away.clone(),
+            way: self.way.clone(),
         };
         Follower::open(setup, tailing, Box::new(bus))
     }
@@ -268,6 +328,12 @@ impl Rig {
             self.pass(3_000);
             self.run();
         }
+    }
+
+    /// Waits until a published checkpoint covers what the log holds.
+    pub(crate) fn publish(&self) {
+        let size = self.door().status().unwrap().size;
+        self.door().wait_published(TreeSize(size)).unwrap();
     }
 
     pub(crate) fn entries(&self) -> Vec<StoredEntry> {

@@ -1,12 +1,16 @@
-//! From the journal to the log: sends what is bound, in its order, until it is acknowledged, and
-//! notices what acknowledgements say about other lives of this source.
+//! From the journal to the log: sends what is bound, in its order, until it is acknowledged, sends
+//! again what is missing or was lost on the way, and notices what acknowledgements say about other
+//! lives of this source.
+//!
+//! **Invariant:** sending again changes nothing: the journal's bytes are sent as they were bound,
+//! and what the log holds already is a repeat there.
 //!
 //! Not here: what is bound (`follower`), the way there (collectors/bus).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use collectors_bus::{Acknowledged, Bus, BusError, Outcome};
+use collectors_bus::{Acknowledged, Bus, BusError, Missing, Outcome, Sent};
 use ledger_core::message::MessageMac;
 use ledger_core::state::{ShortMac, Stream};
 use ledger_core::{Epoch, Message, Sequence, SourceId, TreeSize};
@@ -14,12 +18,15 @@ use ledger_core::{Epoch, Message, Sequence, SourceId, TreeSize};
 use crate::clock::Moment;
 use crate::journal::{Cursor, Journal};
 use crate::journal_error::JournalError;
+use crate::resending::{Again, Holes};
 
 /// Least and greatest pause after the log could not be reached, in ns.
 const PAUSE_MIN_NS: i64 = 250_000_000;
 const PAUSE_MAX_NS: i64 = 30_000_000_000;
 /// Pause after the log refused, in ns: a person must look, and may already have.
 const REFUSED_NS: i64 = 60_000_000_000;
+/// Why a source is refused if what is sent is lost again and again.
+const NOT_TAKEN: &str = "the log read what was sent and did not take it";
 /// Frames that are sent in one step at most, so that reading goes on in between.
 const FRAMES_MAX: usize = 8;
 /// Ends of frames that are remembered.
@@ -47,6 +54,19 @@ pub enum Overtaken {
     LaterEpoch,
 }
 
+/// How far messages of epochs that are over got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum OldEpochs {
+    /// None was sent, or none since something was lost.
+    Unsent,
+    /// A checkpoint of this size covers them.
+    In(TreeSize),
+    /// They were carried, and nothing of the current epoch after them.
+    Carried,
+    /// They are covered when this message of the current epoch is: it was carried after them.
+    Before(Stream, Sequence),
+}
+
 /// The sender of one source.
 pub(crate) struct Sending {
     source: SourceId,
@@ -57,10 +77,20 @@ pub(crate) struct Sending {
     pub(crate) overtaken: Option<Overtaken>,
     /// What the log refused, for people.
     pub(crate) refused: Option<String>,
-    /// One message is sent until it is not forged: every try leaves an entry.
-    forged: bool,
-    /// The log's size after the last message of an epoch that is over.
-    old_epochs_in: Option<TreeSize>,
+    /// One message is sent until it is taken: every try may leave an entry. The next one not
+    /// before this time.
+    trying: Option<i64>,
+    /// How to tell that messages of epochs that are over are in the log.
+    old_epochs: OldEpochs,
+    /// The same for what was sent last.
+    last_sent: OldEpochs,
+    /// What was sent at some time ends here, and all behind it was not.
+    sent: Cursor,
+    /// What is sent again before `sent`.
+    again: Again,
+    holes: Holes,
+    /// What was covered when something was last found lost.
+    lost_at: Option<Acknowledged>,
     /// How the streams stood after frames that were sent of late: what is acknowledged is mostly
     /// one of these, and is not looked for on the disk.
     ends: VecDeque<(Stream, Sequence, MessageMac)>,
@@ -83,8 +113,13 @@ impl Sending {
             heard: None,
             overtaken: None,
             refused: None,
-            forged: false,
-            old_epochs_in: None,
+            trying: None,
+            old_epochs: OldEpochs::Unsent,
+            last_sent: OldEpochs::In(TreeSize(0)),
+            sent: Cursor::default(),
+            again: Again::All,
+            holes: Holes::default(),
+            lost_at: None,
             ends: VecDeque::new(),
             retry_at: i64::MIN,
             pause: PAUSE_MIN_NS,
@@ -98,7 +133,16 @@ impl Sending {
         }
         match self.bus.acknowledged(self.source, Duration::ZERO) {
             Ok(heard) => {
+                if self.trying.is_some()
+                    && self.lost_at.as_ref().is_some_and(|at| differs(at, &heard))
+                {
+                    // What was tried is covered now.
+                    (self.trying, self.refused) = (None, None);
+                }
                 self.heard = Some(heard.clone());
+                if self.bus.lost(self.source) {
+                    self.was_lost(&heard, now);
+                }
                 Some(heard)
             }
             Err(error) => {
@@ -114,14 +158,21 @@ impl Sending {
         &mut self,
         heard: &Acknowledged,
         journal: &mut Journal,
+        now: Moment,
     ) -> Result<(), JournalError> {
         let epoch = journal.epoch();
         if heard.epoch > epoch {
             self.overtaken = Some(Overtaken::LaterEpoch);
             return Ok(());
         }
-        let sent = self.old_epochs_in.is_some_and(|size| heard.size >= size);
-        let epochs_before = if sent { epoch } else { Epoch(0) };
+        let covered = match self.old_epochs {
+            OldEpochs::Unsent | OldEpochs::Carried => false,
+            OldEpochs::In(size) => heard.size >= size,
+            OldEpochs::Before(stream, sequence) => {
+                heard.epoch == epoch && covers(heard, stream, sequence)
+            }
+        };
+        let epochs_before = if covered { epoch } else { Epoch(0) };
         let mut upto = [Sequence(0); 3];
         if heard.epoch == epoch {
             for (through, stream) in upto.iter_mut().zip(Stream::ALL) {
@@ -140,26 +191,39 @@ impl Sending {
                 }
                 *through = heard.through(stream);
             }
+            if self.cursor >= self.sent && self.holes.are_due(&heard.missing, now) {
+                let count = heard.missing.len();
+                tracing::info!(
+                    source = self.source.0,
+                    count,
+                    "missing numbers are sent again"
+                );
+                self.again = Again::Missing(epoch, heard.missing.clone());
+                self.cursor = Cursor::default();
+            }
         }
         journal.forget(upto, epochs_before)
     }
 
     /// Sends what is bound and was not sent.
     pub(crate) fn send(&mut self, journal: &Journal, now: Moment) -> Result<Found, JournalError> {
-        if now.monotonic.0 < self.retry_at {
+        if now.monotonic.0 < self.retry_at.max(self.trying.unwrap_or(i64::MIN)) {
             return Ok(Found::Waiting);
         }
         for _ in 0..FRAMES_MAX {
             let Some((frame, behind)) = journal.next(self.cursor)? else {
                 return Ok(Found::AllSent);
             };
+            let resent = behind <= self.sent;
             let messages: Vec<Message> = (frame.messages.into_iter())
                 .filter(|message| !self.is_covered(message))
+                .filter(|message| !resent || self.again.wants(message))
                 .collect();
             if !messages.is_empty() && !self.send_some(&messages, journal.epoch(), now) {
                 return Ok(Found::Waiting);
             }
             self.cursor = behind;
+            self.sent = self.sent.max(behind);
             if let Some(last) = messages.last().filter(|last| last.epoch == journal.epoch()) {
                 self.ends.push_back((last.stream, last.sequence, last.mac));
                 let over = self.ends.len().saturating_sub(ENDS_MAX);
@@ -169,58 +233,115 @@ impl Sending {
         Ok(Found::More)
     }
 
+    /// What was sent and is not covered has to be sent again. If that brought nothing, the log
+    /// does not take it, and a person must look.
+    fn was_lost(&mut self, heard: &Acknowledged, now: Moment) {
+        let in_vain = (self.lost_at.as_ref()).is_some_and(|before| !differs(before, heard));
+        tracing::warn!(
+            source = self.source.0,
+            in_vain,
+            "what was sent is lost: it is sent again"
+        );
+        self.lost_at = Some(heard.clone());
+        (self.cursor, self.again) = (Cursor::default(), Again::All);
+        self.old_epochs = OldEpochs::Unsent;
+        self.trying = in_vain.then_some(i64::MIN);
+        if in_vain {
+            self.refuse(NOT_TAKEN.to_owned(), now);
+        }
+    }
+
     fn end(&self, stream: Stream, sequence: Sequence) -> Option<MessageMac> {
         let mut ends = self.ends.iter().rev();
         let end = ends.find(|end| (end.0, end.1) == (stream, sequence));
         end.map(|end| end.2)
     }
 
-    /// A new epoch begins: its numbers begin again.
+    /// A new epoch begins, and all before it was sent: its numbers begin again.
     pub(crate) fn begin_epoch(&mut self) {
         self.overtaken = None;
         self.ends.clear();
+        self.lost_at = None;
+        self.old_epochs = self.last_sent;
     }
 
     /// Whether a checkpoint covers it: after a restart it is not sent again.
     fn is_covered(&self, message: &Message) -> bool {
         self.heard.as_ref().is_some_and(|heard| {
-            heard.epoch == message.epoch && message.sequence <= heard.through(message.stream)
+            heard.epoch == message.epoch && covers(heard, message.stream, message.sequence)
         })
     }
 
     /// Sends messages of one frame; `false` if they have to be sent again.
     fn send_some(&mut self, messages: &[Message], epoch: Epoch, now: Moment) -> bool {
-        let some = if self.forged {
+        let some = if self.trying.is_some() {
             messages.get(..1).unwrap_or(messages)
         } else {
             messages
         };
-        let sent = match self.bus.send(self.source, some) {
-            Ok(sent) => sent,
+        match self.bus.send(self.source, some) {
+            Ok(Sent::Taken { outcomes, size }) => {
+                if !self.taken(some, &outcomes, size, epoch, now) {
+                    return false;
+                }
+                self.refused = None;
+                self.last_sent = OldEpochs::In(size);
+            }
+            Ok(Sent::Carried) => {
+                self.last_sent = OldEpochs::Carried;
+                self.carried(some, epoch);
+                if let Some(next_at) = &mut self.trying {
+                    // What becomes of it shows in what is acknowledged, or lost.
+                    *next_at = now.monotonic.0.saturating_add(REFUSED_NS);
+                    return false;
+                }
+            }
             Err(error) => {
                 self.failed(&error, now);
                 return false;
             }
-        };
-        let outcomes = || sent.outcomes.iter().zip(some);
-        if outcomes().any(|(outcome, _)| matches!(outcome, Outcome::Forged(_))) {
-            self.forged = true;
+        }
+        self.pause = PAUSE_MIN_NS;
+        // The one that was tried is a repeat when all are sent.
+        some.len() == messages.len()
+    }
+
+    /// What the log made of messages; `false` if it takes none.
+    fn taken(
+        &mut self,
+        messages: &[Message],
+        outcomes: &[Outcome],
+        size: TreeSize,
+        epoch: Epoch,
+        now: Moment,
+    ) -> bool {
+        if outcomes.iter().any(|one| matches!(one, Outcome::Forged(_))) {
+            self.trying = Some(i64::MIN);
             self.refuse("the log has another key for this source".to_owned(), now);
             return false;
         }
-        let was_forged = std::mem::take(&mut self.forged);
+        self.trying = None;
         let conflict = |(outcome, message): (&Outcome, &Message)| {
             matches!(outcome, Outcome::Conflict(_)) && message.epoch == epoch
         };
-        if outcomes().any(conflict) {
+        if outcomes.iter().zip(messages).any(conflict) {
             self.overtaken.get_or_insert(Overtaken::OtherContent);
         }
-        if some.iter().any(|message| message.epoch < epoch) {
-            self.old_epochs_in = Some(sent.size);
+        if messages.iter().any(|message| message.epoch < epoch) {
+            self.old_epochs = OldEpochs::In(size);
         }
-        (self.refused, self.pause) = (None, PAUSE_MIN_NS);
-        // The one that was tried is a repeat when all are sent.
-        !was_forged || some.len() == messages.len()
+        true
+    }
+
+    /// Order is kept on the way: what is covered says the same of all that was carried before.
+    fn carried(&mut self, messages: &[Message], epoch: Epoch) {
+        for message in messages {
+            if message.epoch < epoch {
+                self.old_epochs = OldEpochs::Carried;
+            } else if self.old_epochs == OldEpochs::Carried {
+                self.old_epochs = OldEpochs::Before(message.stream, message.sequence);
+            }
+        }
     }
 
     fn failed(&mut self, error: &BusError, now: Moment) {
@@ -254,4 +375,16 @@ impl Sending {
         self.refused = Some(reason);
         self.retry_at = now.monotonic.0.saturating_add(REFUSED_NS);
     }
+}
+
+/// Whether a checkpoint covers this message of the epoch that it speaks of.
+fn covers(heard: &Acknowledged, stream: Stream, sequence: Sequence) -> bool {
+    let of = |hole: &&Missing| hole.stream == stream;
+    let within = |hole: &Missing| (hole.from..=hole.to).contains(&sequence);
+    sequence <= heard.mark(stream).sequence && !heard.missing.iter().filter(of).any(within)
+}
+
+/// Whether more, or something else, is covered.
+fn differs(one: &Acknowledged, other: &Acknowledged) -> bool {
+    (one.epoch, &one.marks, &one.missing) != (other.epoch, &other.marks, &other.missing)
 }

@@ -45,8 +45,7 @@ fn heartbeats(rig: &Rig) -> Vec<Heartbeat> {
 /// Waits until a published checkpoint covers all that was read.
 fn acknowledged(rig: &mut Rig) {
     rig.run();
-    let size = ledger_log::Door::status(&mut rig.door()).unwrap().size;
-    ledger_log::Door::wait_published(&mut rig.door(), ledger_core::TreeSize(size)).unwrap();
+    rig.publish();
     rig.run();
     assert!(rig.follower.as_ref().unwrap().is_acknowledged());
 }
@@ -260,8 +259,7 @@ fn a_full_journal_pauses_reading_and_says_so() {
 /// One more checkpoint, so that the journal can forget.
 fn acknowledged_or_not(rig: &mut Rig) {
     rig.run();
-    let size = ledger_log::Door::status(&mut rig.door()).unwrap().size;
-    ledger_log::Door::wait_published(&mut rig.door(), ledger_core::TreeSize(size)).unwrap();
+    rig.publish();
     rig.run();
 }
 

@@ -17,13 +17,18 @@ pub const SEND_BYTES_MAX: usize = 4 << 20;
 /// Longest wait for an acknowledgement; longer ones are cut to it.
 pub const WAIT_MAX: Duration = ACKNOWLEDGED_WAIT;
 
-/// Messages are durable.
+/// Messages are durable: nothing has to be kept for the way there.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Sent {
-    /// What became of each, in their order.
-    pub outcomes: Vec<Outcome>,
-    /// The log's size after them: a checkpoint of that size covers them.
-    pub size: TreeSize,
+pub enum Sent {
+    /// In the log.
+    Taken {
+        /// What became of each, in their order.
+        outcomes: Vec<Outcome>,
+        /// The log's size after them: a checkpoint of that size covers them.
+        size: TreeSize,
+    },
+    /// At a broker, in their order. What the log makes of them shows in what it acknowledges.
+    Carried,
 }
 
 /// Why nothing is known to be durable. Messages before the failure may be; sending all of them
@@ -109,6 +114,11 @@ pub trait Bus: Send {
     /// # Errors
     /// See [`BusError`].
     fn acknowledged(&mut self, source: SourceId, wait: Duration) -> Result<Acknowledged, BusError>;
+
+    /// Whether what was sent of `source`, and the last answer of [`Bus::acknowledged`] does not
+    /// cover, will never be covered unless it is sent again: the carrier lost it, or the log read
+    /// it and did not take it. Said once; then what is sent counts anew.
+    fn lost(&mut self, source: SourceId) -> bool;
 }
 
 /// Sends `messages` piece by piece; `append` carries one piece.
@@ -125,10 +135,7 @@ pub(crate) fn in_pieces(
         );
         return Err(BusError::Malformed { reason });
     }
-    let mut sent = Sent {
-        outcomes: Vec::with_capacity(messages.len()),
-        size: TreeSize(0),
-    };
+    let mut outcomes = Vec::with_capacity(messages.len());
     let mut rest = messages;
     loop {
         let (now, later) = split(rest);
@@ -137,10 +144,10 @@ pub(crate) fn in_pieces(
             let reason = "the answer has another number of outcomes".to_owned();
             return Err(BusError::Away { reason });
         }
-        sent.outcomes.extend(part.outcomes);
-        sent.size = part.size;
+        outcomes.extend(part.outcomes);
+        let size = part.size;
         if later.is_empty() {
-            return Ok(sent);
+            return Ok(Sent::Taken { outcomes, size });
         }
         rest = later;
     }
@@ -186,7 +193,10 @@ mod tests {
                 size: TreeSize(1),
             })
         })
-        .map(|sent| assert_eq!(sent.outcomes.len(), messages.len()))?;
+        .map(|sent| match sent {
+            Sent::Taken { outcomes, .. } => assert_eq!(outcomes.len(), messages.len()),
+            Sent::Carried => panic!("a door takes"),
+        })?;
         Ok(pieces)
     }
 

@@ -106,6 +106,11 @@ impl Bus for HttpBus {
         self.seen.insert(source, found.size);
         Ok(found)
     }
+
+    fn lost(&mut self, _source: SourceId) -> bool {
+        // What was sent is in the log.
+        false
+    }
 }
 
 /// TLS 1.3 with our own authority and nobody else's.
