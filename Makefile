@@ -4,11 +4,13 @@
 CARGO ?= cargo
 CUSTODY := target/release/custody
 
-.PHONY: help demo build test check format interop bench
+.PHONY: help demo build test servers servers-stop check format interop bench
 
 help:
 	@echo 'make demo     from real audit records to a checked log, then a tampered copy refused'
-	@echo 'make test     every test'
+	@echo 'make test     every test; some start real servers: make servers first, once'
+	@echo 'make servers  installs PostgreSQL, MariaDB and Kafka, and starts them under .cache/servers'
+	@echo '              (make servers-stop stops them)'
 	@echo 'make check    format, lints and docs, with warnings denied'
 	@echo 'make format   formats the sources'
 	@echo 'make interop  checks by programs that others wrote (needs Go and Python as well)'
@@ -24,6 +26,14 @@ build:
 # The tests run the built program, so it is built first.
 test: build
 	bash scripts/test.sh
+
+# Says what it installs, where the servers listen and where their audit files lie.
+servers:
+	bash scripts/servers.sh install
+	bash scripts/servers.sh up
+
+servers-stop:
+	bash scripts/servers.sh down
 
 check:
 	$(CARGO) fmt --all --check
