@@ -6,6 +6,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use api_http::{DirectReads, Reads, SocketDoor, SocketReads, answers};
+use clap::Args;
 use collectors_formats::{Format, FormatKeys, format_for};
 use keys_secret::Keystore;
 use ledger_core::{Nanos, TreeSize};
@@ -29,15 +30,27 @@ enum Way {
     Served { door: SocketDoor },
 }
 
+/// What an operator accepts that had stopped the log.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Accepted {
+    /// Go on although the clock stopped the log; an entry says so
+    #[arg(long)]
+    pub(crate) accept_clock: bool,
+    /// Go on although the log was restored from a copy that lacks what agents were told it holds;
+    /// an entry says so
+    #[arg(long)]
+    pub(crate) accept_restored: bool,
+}
+
 impl Access {
     /// Opens the log, or finds the server that holds it.
     pub(crate) fn open(
         config: &Config,
-        accept_clock: bool,
+        accepted: Accepted,
         output: &Output,
     ) -> Result<Access, CommandError> {
         let paths = config.paths.clone();
-        let way = match open_log(config, accept_clock) {
+        let way = match open_log(config, accepted) {
             Ok((log, recovered)) => {
                 if let Some(line) = recovered_line(&recovered) {
                     output.say(&line);
@@ -133,9 +146,10 @@ pub(crate) fn check_platform(platform: &str) -> Result<(), CommandError> {
 const DIGEST_LABEL: &[u8] = b"custody digest key v1";
 
 /// Opens the log of the settings.
-pub(crate) fn open_log(config: &Config, accept_clock: bool) -> Result<(Log, Recovered), OpenError> {
+pub(crate) fn open_log(config: &Config, accepted: Accepted) -> Result<(Log, Recovered), OpenError> {
     let mut options = config.log.clone();
-    options.accept_clock = accept_clock;
+    options.accept_clock = accepted.accept_clock;
+    options.accept_restored = accepted.accept_restored;
     Log::open(&config.paths, &options)
 }
 

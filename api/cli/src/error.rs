@@ -272,6 +272,7 @@ fn exit_of_open(error: &OpenError) -> Exit {
         OpenError::OtherOrigin { .. } | OpenError::Trust { .. } => Exit::Usage,
         OpenError::ClockBehind { .. }
         | OpenError::ClockStopped { .. }
+        | OpenError::MarkDamaged { .. }
         | OpenError::Keystore(_)
         | OpenError::Signer(_) => Exit::NotAllowed,
         OpenError::Corrupt { .. }
@@ -279,6 +280,7 @@ fn exit_of_open(error: &OpenError) -> Exit {
         | OpenError::SegmentMissing { .. }
         | OpenError::ShorterThanSigned { .. }
         | OpenError::RolledBack { .. }
+        | OpenError::Restored { .. }
         | OpenError::RootMismatch { .. } => Exit::Found,
     }
 }

@@ -88,6 +88,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
         }
     };
     findings.extend([entries(&reader), clock(paths, &reader)]);
+    findings.extend(restored(paths));
     findings.push(checkpoint(&reader, trust.as_ref()));
     findings.push(hashes(&reader));
     findings
@@ -263,6 +264,16 @@ fn clock(paths: &LogPaths, reader: &Reader) -> Finding {
         return Finding::wrong("clock", what);
     }
     Finding::well("clock", "not before the last entry".to_owned())
+}
+
+/// Whether an agent showed that the log was restored from an older copy.
+fn restored(paths: &LogPaths) -> Option<Finding> {
+    let mark = paths.root().join("state").join("log-restored");
+    mark.exists().then(|| {
+        let what = "an agent has a receipt for entries that the log lacks: restore the newer copy, \
+                    or start with --accept-restored; see docs/operating/recovery.md";
+        Finding::wrong("log", what.to_owned())
+    })
 }
 
 fn checkpoint(reader: &Reader, trust: Option<&TrustFile>) -> Finding {

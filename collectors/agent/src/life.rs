@@ -181,6 +181,8 @@ impl Follower {
             dropped: None,
             opens,
             agent: Some(self.status.clone()),
+            every_ms: u64::try_from(self.setup.heartbeat_every_ns / 1_000_000).ok(),
+            told: self.sending.told.clone(),
             at: now.wall,
         }
     }

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use collectors_bus::{Acknowledged, Bus, BusError, Credentials, InProcess, Outcome, Sent};
@@ -27,7 +27,8 @@ use crate::{Allowed, Files, Follower, JournalBounds, Moment, Setup, Step, Tailin
 pub(crate) struct Rig {
     folder: tempfile::TempDir,
     paths: LogPaths,
-    log: Option<Log>,
+    pub(crate) log: Option<Log>,
+    line: Line,
     pub(crate) source: SourceId,
     pub(crate) follower: Option<Follower>,
     monotonic: Cell<i64>,
@@ -41,9 +42,12 @@ pub(crate) struct Rig {
     pub(crate) state: &'static str,
 }
 
+/// The way to the log that is there now.
+type Line = Arc<Mutex<Option<InProcess<InProcessDoor>>>>;
+
 /// A bus that can be cut off, and that loses or reorders what a test says.
 struct Cord {
-    bus: InProcess<InProcessDoor>,
+    line: Line,
     away: Arc<AtomicBool>,
     way: Arc<Mutex<Way>>,
 }
@@ -65,6 +69,10 @@ pub(crate) struct Way {
 }
 
 impl Cord {
+    fn bus(&self) -> MutexGuard<'_, Option<InProcess<InProcessDoor>>> {
+        self.line.lock().unwrap()
+    }
+
     fn check(&self) -> Result<(), BusError> {
         if self.away.load(Ordering::Relaxed) {
             let reason = "the cord is cut".to_owned();
@@ -85,7 +93,11 @@ impl Cord {
                 messages.swap(at, other);
             }
         }
-        self.bus.send(source, &messages).map(drop)
+        self.bus()
+            .as_mut()
+            .unwrap()
+            .send(source, &messages)
+            .map(drop)
     }
 }
 
@@ -104,7 +116,7 @@ impl Bus for Cord {
             return Ok(Sent::Carried);
         }
         drop(way);
-        match self.bus.send(source, &kept)? {
+        match self.bus().as_mut().unwrap().send(source, &kept)? {
             Sent::Taken { size, .. } if !gone.is_empty() => Ok(Sent::Taken {
                 outcomes: vec![Outcome::Repeat; messages.len()],
                 size,
@@ -116,7 +128,7 @@ impl Bus for Cord {
     fn acknowledged(&mut self, source: SourceId, wait: Duration) -> Result<Acknowledged, BusError> {
         self.check()?;
         self.deliver(source)?;
-        self.bus.acknowledged(source, wait)
+        self.bus().as_mut().unwrap().acknowledged(source, wait)
     }
 
     fn lost(&mut self, _source: SourceId) -> bool {
@@ -151,6 +163,7 @@ impl Rig {
             folder,
             paths,
             log: None,
+            line: Arc::default(),
             source: SourceId(0),
             follower: None,
             monotonic: Cell::new(1_000_000_000_000),
@@ -177,11 +190,22 @@ impl Rig {
     }
 
     fn open_log(&mut self) {
+        self.open_log_with(false);
+    }
+
+    pub(crate) fn open_log_with(&mut self, accept_restored: bool) {
         let options = LogOptions {
             checkpoint_every: Duration::from_millis(20),
+            accept_restored,
             ..LogOptions::default()
         };
         self.log = Some(Log::open(&self.paths, &options).unwrap().0);
+        *self.line.lock().unwrap() = Some(InProcess::new(self.door()));
+    }
+
+    /// Where the log lies.
+    pub(crate) fn ledger(&self) -> PathBuf {
+        self.paths.root().to_owned()
     }
 
     pub(crate) fn door(&self) -> InProcessDoor {
@@ -271,7 +295,7 @@ impl Rig {
             heartbeat_every_ns: 60_000_000_000,
         };
         let bus = Cord {
-            bus: InProcess::new(self.door()),
+            line: self.line.clone(),
             away: self.away.clone(),
             way: self.way.clone(),
         };

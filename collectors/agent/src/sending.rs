@@ -14,6 +14,7 @@ use collectors_bus::{Acknowledged, Bus, BusError, Missing, Outcome, Sent};
 use ledger_core::message::MessageMac;
 use ledger_core::state::{ShortMac, Stream};
 use ledger_core::{Epoch, Message, Sequence, SourceId, TreeSize};
+use ledger_event::facts::Told;
 
 use crate::clock::Moment;
 use crate::journal::{Cursor, Journal};
@@ -52,6 +53,9 @@ pub enum Overtaken {
     OtherContent,
     /// The log has a later epoch of this source.
     LaterEpoch,
+    /// The log lacks numbers that it had acknowledged, and that were forgotten here: it was
+    /// restored from an older copy.
+    Restored,
 }
 
 /// How far messages of epochs that are over got.
@@ -74,6 +78,8 @@ pub(crate) struct Sending {
     cursor: Cursor,
     /// What is covered by a checkpoint, as last heard.
     pub(crate) heard: Option<Acknowledged>,
+    /// The farthest acknowledgement with the log's mark on it: what a restored log is told by.
+    pub(crate) told: Option<Told>,
     pub(crate) overtaken: Option<Overtaken>,
     /// What the log refused, for people.
     pub(crate) refused: Option<String>,
@@ -111,6 +117,7 @@ impl Sending {
             bus,
             cursor: Cursor::default(),
             heard: None,
+            told: None,
             overtaken: None,
             refused: None,
             trying: None,
@@ -165,6 +172,10 @@ impl Sending {
             self.overtaken = Some(Overtaken::LaterEpoch);
             return Ok(());
         }
+        if self.is_behind_what_it_told(heard, epoch) {
+            self.overtaken = Some(Overtaken::Restored);
+            return Ok(());
+        }
         let covered = match self.old_epochs {
             OldEpochs::Unsent | OldEpochs::Carried => false,
             OldEpochs::In(size) => heard.size >= size,
@@ -203,6 +214,20 @@ impl Sending {
             }
         }
         journal.forget(upto, epochs_before)
+    }
+
+    /// Keeps the farthest acknowledgement. One that says less of the current epoch shows that the
+    /// log was restored: nothing can fill what it lacks, so the life of the journal is over, and
+    /// heartbeats go on to show what was said.
+    fn is_behind_what_it_told(&mut self, heard: &Acknowledged, epoch: Epoch) -> bool {
+        let through = (heard.epoch, heard.through(Stream::Record));
+        let told = self.told.as_ref();
+        let behind = told.is_some_and(|told| through < (told.epoch, told.sequence));
+        if !behind && told.is_none_or(|told| told.size <= heard.size) {
+            self.told = heard.told().or(self.told.take());
+        }
+        let current = |told: &Told| told.epoch == epoch;
+        behind && self.told.as_ref().is_some_and(current)
     }
 
     /// Sends what is bound and was not sent.

@@ -17,6 +17,8 @@ fn copy(from: &Path, to: &Path) {
         let item = item.unwrap();
         if item.file_type().unwrap().is_file() {
             std::fs::copy(item.path(), to.join(item.file_name())).unwrap();
+        } else if item.file_type().unwrap().is_dir() {
+            copy(&item.path(), &to.join(item.file_name()));
         }
     }
 }
@@ -148,6 +150,47 @@ fn a_machine_that_was_restored_from_a_copy() {
     rig.run();
     let last = of_kind(&rig, Kind::EVENT).pop().unwrap();
     assert_eq!((marker(&last), reread(&&last)), (Some(23), false));
+}
+
+#[test]
+fn a_ledger_that_was_restored_from_a_copy_is_told_and_the_agent_goes_on() {
+    let mut rig = Rig::new("audit");
+    rig.append("audit", rows(1..=10));
+    acknowledged(&mut rig);
+    let (ledger, saved) = (rig.ledger(), rig.file("saved"));
+    rig.log.take().unwrap().close().unwrap();
+    copy(&ledger, &saved);
+    rig.open_log_with(false);
+    rig.append("audit", rows(11..=20));
+    acknowledged(&mut rig);
+
+    rig.log.take().unwrap().close().unwrap();
+    std::fs::remove_dir_all(&ledger).unwrap();
+    copy(&saved, &ledger);
+    rig.open_log_with(false);
+    rig.append("audit", rows(21..=30));
+    rig.run();
+    rig.pass(61_000);
+    rig.run();
+    let stopped = rig.log.as_ref().unwrap().status().stopped;
+    assert!(stopped.is_some_and(|why| why.contains("restored from an old copy")));
+
+    assert!(rig.log.take().unwrap().close().is_err());
+    rig.open_log_with(true);
+    for _ in 0..2 {
+        rig.pass(61_000);
+        rig.run();
+    }
+    acknowledged(&mut rig);
+    rig.append("audit", rows(31..=40));
+    acknowledged(&mut rig);
+    // What the log lost is lost, what came after it is there, and nothing waits for a hole.
+    let markers: Vec<u64> = (1..=10).chain(21..=40).collect();
+    let mut kept = rig.markers();
+    kept.sort_unstable();
+    assert_eq!(kept, markers);
+    let recovery = of_kind(&rig, Kind::RECOVERY);
+    assert!(part(recovery.last().unwrap(), 0).contains("\"lost\""));
 }
 
 #[test]

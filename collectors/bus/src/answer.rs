@@ -6,8 +6,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ledger_core::state::{Mark, ShortMac, Stream};
-use ledger_core::{Epoch, Index, Sequence, TreeSize};
-use ledger_log::{Acknowledged, Appended, Missing, Outcome};
+use ledger_core::{Epoch, Hash, Index, Nanos, Sequence, TreeSize};
+use ledger_log::{Acknowledged, Appended, Missing, Outcome, Receipt};
 use serde::{Deserialize, Serialize};
 
 /// The answer to a batch.
@@ -65,6 +65,16 @@ pub struct AcknowledgedAnswer {
     size: u64,
     epoch: u32,
     streams: Vec<StreamAnswer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    receipt: Option<ReceiptAnswer>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ReceiptAnswer {
+    /// Ledger time in nanoseconds since 1970.
+    at: i64,
+    /// Base64 of 32 bytes.
+    mac: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,6 +103,10 @@ impl From<&Acknowledged> for AcknowledgedAnswer {
             size: found.size.0,
             epoch: found.epoch.0,
             streams: Stream::ALL.into_iter().map(answer).collect(),
+            receipt: found.receipt.map(|receipt| ReceiptAnswer {
+                at: receipt.at.0,
+                mac: STANDARD.encode(receipt.mac.0),
+            }),
         }
     }
 }
@@ -133,11 +147,17 @@ impl TryFrom<AcknowledgedAnswer> for Acknowledged {
                 missing.push(Missing { stream, from, to });
             }
         }
+        let receipt = |found: ReceiptAnswer| {
+            let mac = Hash::from_base64(&found.mac).ok_or(NoAcknowledgement)?;
+            let at = Nanos(found.at);
+            Ok(Receipt { at, mac })
+        };
         Ok(Acknowledged {
             size: TreeSize(answer.size),
             epoch: Epoch(answer.epoch),
             marks,
             missing,
+            receipt: answer.receipt.map(receipt).transpose()?,
         })
     }
 }
@@ -206,6 +226,7 @@ mod tests {
             ("[[4,5],[7,7]]", "[[5,4]]"),
             ("\"heartbeat\"", "\"record\""),
             ("\"IiIiIiIiIiIiIiIiIiIiIg==\"", "\"IiIi\""),
+            ("VVVVVVVVVVVVVVVV", "VVVV"),
         ] {
             assert!(example.contains(from), "{from}");
             let bad = example.replacen(from, to, 1);

@@ -182,6 +182,25 @@ pub struct Opens {
     pub state_lost: bool,
 }
 
+/// The last acknowledgement that a source was given, with the log's own mark on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Entries of the checkpoint that covered it.
+    #[serde(with = "wire::size")]
+    pub size: TreeSize,
+    /// The source's epoch at that size.
+    #[serde(with = "wire::epoch")]
+    pub epoch: Epoch,
+    /// Last record number of that epoch up to which nothing was missing.
+    #[serde(with = "wire::sequence")]
+    pub sequence: Sequence,
+    /// Ledger time when it was said.
+    #[serde(with = "wire::nanos")]
+    pub at: Nanos,
+    /// 64 hexadecimal digits by which the log knows that it said so.
+    pub receipt: String,
+}
+
 /// How an agent is doing, counted since it started unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStatus {
@@ -235,6 +254,12 @@ facts! {
         /// How the agent is doing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agent: Option<AgentStatus>,
+        /// Milliseconds from heartbeat to heartbeat.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        every_ms: Option<u64>,
+        /// The farthest acknowledgement that it was given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<Told>,
         /// Its clock.
         #[serde(with = "wire::nanos")]
         at: Nanos,
@@ -279,6 +304,8 @@ pub enum ConflictReason {
     NotAnEvent,
     /// A source was acknowledged up to a number that the log does not hold.
     AcknowledgedAhead,
+    /// Its epoch lies more than a day after the log's time.
+    EpochInFuture,
     /// A reason that this program does not know.
     #[serde(other)]
     Unknown,
@@ -367,7 +394,33 @@ facts! {
         /// First entry whose hashes were derived again.
         #[serde(with = "wire::index")]
         rederived_from: Index,
+        /// An operator goes on with a log that lacks entries it had acknowledged: what proved it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lost: Option<Lost>,
     }
+}
+
+/// A proof that a log was restored from a copy older than what it had said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// The source that showed its receipt.
+    #[serde(with = "wire::source")]
+    pub source: SourceId,
+    /// The epoch that had been acknowledged.
+    #[serde(with = "wire::epoch")]
+    pub epoch: Epoch,
+    /// The record number that had been acknowledged.
+    #[serde(with = "wire::sequence")]
+    pub acknowledged: Sequence,
+    /// The number that the log held of that epoch.
+    #[serde(with = "wire::sequence")]
+    pub held: Sequence,
+    /// The size that had been published.
+    #[serde(with = "wire::size")]
+    pub published: TreeSize,
+    /// The size that the log had.
+    #[serde(with = "wire::size")]
+    pub size: TreeSize,
 }
 
 facts! {
@@ -498,6 +551,8 @@ mod tests {
                 dropped: Some(0),
                 opens: None,
                 agent: None,
+                every_ms: None,
+                told: None,
                 at: Nanos(-1),
             },
             r#"{"source":1,"epoch":2,"bound":7,"acknowledged":5,"dropped":0,"at":-1}"#,
@@ -521,9 +576,17 @@ mod tests {
                 free_bytes: Some(7),
                 growth_bytes: None,
             }),
+            every_ms: Some(60_000),
+            told: Some(Told {
+                size: TreeSize(8),
+                epoch: Epoch(2),
+                sequence: Sequence(9),
+                at: Nanos(10),
+                receipt: "ab".to_owned(),
+            }),
             at: Nanos(3),
         };
-        let json = br#"{"source":1,"epoch":2,"bound":0,"acknowledged":0,"backlog_bytes":4,"agent":{"read_bytes":1,"parsed":2,"unparsed":3,"masked":4,"notices":5,"journal_bytes":6,"paused":true,"free_bytes":7},"at":3}"#;
+        let json = br#"{"source":1,"epoch":2,"bound":0,"acknowledged":0,"backlog_bytes":4,"agent":{"read_bytes":1,"parsed":2,"unparsed":3,"masked":4,"notices":5,"journal_bytes":6,"paused":true,"free_bytes":7},"every_ms":60000,"told":{"size":8,"epoch":2,"sequence":9,"at":10,"receipt":"ab"},"at":3}"#;
         assert_eq!(beat.to_json(), json);
         assert_eq!(Heartbeat::parse(json).as_ref(), Ok(&beat));
         beat.agent = None;
@@ -541,6 +604,8 @@ mod tests {
                 state_lost,
             }),
             agent: None,
+            every_ms: None,
+            told: None,
             at: Nanos(3),
         };
         check(

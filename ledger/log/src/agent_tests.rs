@@ -17,13 +17,13 @@ use crate::{
     SourceSpec, create_log,
 };
 
-const WAIT: Duration = Duration::from_secs(30);
+pub(crate) const WAIT: Duration = Duration::from_secs(30);
 
-fn paths(root: &Path) -> LogPaths {
+pub(crate) fn paths(root: &Path) -> LogPaths {
     LogPaths::new(root, "example.org", "main", "2026").unwrap()
 }
 
-fn open(root: &Path) -> Log {
+pub(crate) fn open(root: &Path) -> Log {
     let options = LogOptions {
         checkpoint_every: Duration::from_millis(20),
         ..LogOptions::default()
@@ -32,7 +32,7 @@ fn open(root: &Path) -> Log {
 }
 
 /// A keyed source with its key.
-fn keyed(root: &Path, door: &mut InProcessDoor) -> (SourceState, SecretKey32) {
+pub(crate) fn keyed(root: &Path, door: &mut InProcessDoor) -> (SourceState, SecretKey32) {
     let spec = SourceSpec {
         name: "pg".to_owned(),
         platform: "postgresql".to_owned(),
@@ -43,7 +43,7 @@ fn keyed(root: &Path, door: &mut InProcessDoor) -> (SourceState, SecretKey32) {
     (state, key)
 }
 
-fn sealed(
+pub(crate) fn sealed(
     key: &SecretKey32,
     stream: Stream,
     (epoch, sequence): (u32, u64),
@@ -63,7 +63,11 @@ fn sealed(
     message
 }
 
-fn send(door: &mut InProcessDoor, source: SourceId, message: &Message) -> (Outcome, TreeSize) {
+pub(crate) fn send(
+    door: &mut InProcessDoor,
+    source: SourceId,
+    message: &Message,
+) -> (Outcome, TreeSize) {
     let batch = Batch {
         source,
         messages: vec![message.clone()],
@@ -148,6 +152,8 @@ fn a_new_life_is_recorded_with_what_its_first_heartbeat_says() {
             dropped: None,
             opens,
             agent: None,
+            every_ms: None,
+            told: None,
             at: Nanos(1),
         };
         let value = facts.to_json();

@@ -118,6 +118,8 @@ pub struct LogOptions {
     pub history: Duration,
     /// An operator confirms a clock that had stopped the log.
     pub accept_clock: bool,
+    /// An operator goes on with a log that lacks what it had acknowledged.
+    pub accept_restored: bool,
     /// A segment is finished at this many entries.
     pub segment_entries_max: u64,
     /// A segment is finished at this many bytes of payloads.
@@ -138,6 +140,7 @@ impl Default for LogOptions {
             mask: MaskOptions { keep_first6: false },
             history: Duration::from_secs(2 * 86_400),
             accept_clock: false,
+            accept_restored: false,
             segment_entries_max: SEGMENT_ENTRIES_MAX,
             segment_payloads_max: SEGMENT_PAYLOADS_MAX,
             tick_after: Duration::from_secs(60),

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use ledger_core::message::{Message, VALUE_MAX};
-use ledger_core::state::{Mark, Position, SOURCE_NAME_MAX, SourceState, Stream};
-use ledger_core::{Epoch, Index, Sequence, SourceId, TreeSize};
+use ledger_core::state::{Position, SOURCE_NAME_MAX, SourceState, Stream};
+use ledger_core::{Index, SourceId, TreeSize};
 
+use crate::acknowledged::Acknowledged;
+use crate::receipt::{OWN_KEYS, Receipts};
 use crate::shared::Shared;
 use crate::status::{LogStatus, StatusParts};
 
@@ -55,64 +57,6 @@ pub struct Appended {
     pub outcomes: Vec<Outcome>,
     /// The log's size after it: wait for a checkpoint of this size to have it published.
     pub size: TreeSize,
-}
-
-/// What a published checkpoint covers of a source: a sender may forget it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Acknowledged {
-    /// Entries that the checkpoint covers.
-    pub size: TreeSize,
-    /// The source's epoch at that size; 0 before its first message.
-    pub epoch: Epoch,
-    /// The marks of the three streams in that epoch, in their order.
-    pub marks: [Mark; 3],
-    /// What is missing below the marks, in the order of the numbers of each stream.
-    pub missing: Vec<Missing>,
-}
-
-/// Numbers of a stream that the log does not hold though it holds a higher one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Missing {
-    /// Which stream.
-    pub stream: Stream,
-    /// The first missing number.
-    pub from: Sequence,
-    /// The last missing number.
-    pub to: Sequence,
-}
-
-impl Acknowledged {
-    /// What `state` says at `size`.
-    pub(crate) fn of(size: TreeSize, state: &SourceState) -> Acknowledged {
-        let mut missing: Vec<Missing> = (state.gaps.iter())
-            .map(|gap| Missing {
-                stream: gap.stream,
-                from: gap.from,
-                to: gap.to,
-            })
-            .collect();
-        missing.sort_unstable_by_key(|missing| (missing.stream, missing.from));
-        Acknowledged {
-            size,
-            epoch: state.epoch,
-            marks: state.marks,
-            missing,
-        }
-    }
-
-    /// The highest number of `stream` that is covered, with its MAC; 0 for none.
-    pub fn mark(&self, stream: Stream) -> Mark {
-        let mark = self.marks.get(usize::from(stream.number()));
-        mark.copied().unwrap_or_default()
-    }
-
-    /// The number of `stream` up to which nothing is missing; 0 for none.
-    pub fn through(&self, stream: Stream) -> Sequence {
-        let hole = self.missing.iter().find(|hole| hole.stream == stream);
-        hole.map_or(self.mark(stream).sequence, |hole| {
-            Sequence(hole.from.0.saturating_sub(1))
-        })
-    }
 }
 
 /// Why the door did not take something. Nothing of the batch was appended, unless said otherwise.
@@ -286,6 +230,7 @@ pub struct InProcessDoor {
     pub(crate) requests: Sender<Request>,
     pub(crate) shared: std::sync::Arc<Shared>,
     pub(crate) log: std::sync::Arc<StatusParts>,
+    pub(crate) receipts: std::sync::Arc<Receipts>,
 }
 
 /// An append on its way: wait for it, or let it go.
@@ -378,7 +323,12 @@ impl InProcessDoor {
         match self.shared.wait_source(source, after, wait) {
             Err(reason) => Err(DoorError::Stopped { reason }),
             Ok(None) => Err(DoorError::Busy),
-            Ok(Some((size, state, news))) => Ok((Acknowledged::of(size, &state), news)),
+            Ok(Some((size, state, news))) => {
+                let mut found = Acknowledged::of(size, &state);
+                let at = self.shared.durable().ledger_time;
+                self.receipts.mark(source, &mut found, at);
+                Ok((found, news))
+            }
         }
     }
 
@@ -472,8 +422,9 @@ fn check_batch(batch: &Batch) -> Result<(), DoorError> {
         });
     }
     for position in &batch.positions {
-        let legal =
-            (1..=255).contains(&position.key.len()) && position.value.len() <= Position::VALUE_MAX;
+        let legal = (1..=255).contains(&position.key.len())
+            && !position.key.starts_with(OWN_KEYS)
+            && position.value.len() <= Position::VALUE_MAX;
         if !legal {
             return Err(DoorError::BadPosition {
                 key: position.key.chars().take(64).collect(),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use keys_public::SignRefusal;
 use ledger_core::bytes::FormatError;
 use ledger_core::{Index, Nanos, TreeSize};
+use ledger_event::facts::Lost;
 
 /// Why a write stopped the log. After it the log must be opened again.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,19 @@ pub enum WriteError {
         old: Nanos,
         /// What it shows.
         new: Nanos,
+    },
+    /// A source showed that the log had acknowledged what it does not hold.
+    #[error(
+        "the log was restored from an old copy: it told source {source_name} that it holds record \
+         {} of epoch {} in a checkpoint of {} entries, and lacks it ({} held, {} entries); restore \
+         the newer copy, or accept the loss with --accept-restored",
+        lost.acknowledged, lost.epoch, lost.published, lost.held, lost.size
+    )]
+    Restored {
+        /// The source.
+        source_name: String,
+        /// What is lost.
+        lost: Lost,
     },
     /// Reading back what is needed for a proof or a repeat failed.
     #[error("cannot read back: {0}")]
@@ -229,6 +243,25 @@ pub enum OpenError {
     )]
     ClockStopped {
         /// The mark that was left.
+        mark: PathBuf,
+    },
+    /// A source showed, when the log was last open, that it had acknowledged what it does not hold.
+    #[error(
+        "the log was restored from an old copy: it had published {} entries and a source has the \
+         receipt ({} says which); restore the newer copy, or accept the loss with \
+         --accept-restored",
+        lost.published, mark.display()
+    )]
+    Restored {
+        /// The mark that was left.
+        mark: PathBuf,
+        /// What is lost.
+        lost: Lost,
+    },
+    /// A mark that a stop left cannot be read.
+    #[error("{} cannot be read: delete it, what stopped the log shows again", mark.display())]
+    MarkDamaged {
+        /// The mark.
         mark: PathBuf,
     },
     /// The keystore.

@@ -1,7 +1,7 @@
 //! The log itself: the one door in, the writer that makes entries durable, the publisher that gets
 //! checkpoints signed, recovery, and the reader.
 //!
-//! Reading order: [`paths`], [`config`], [`door`], `rule`, `prepare`, `sequencer`, `writer`,
+//! Reading order: [`paths`], [`config`], [`door`], `rule`, `receipt`, `prepare`, `sequencer`, `writer`,
 //! `publisher`, `arrays`, `recovery`, [`reader`], [`create`], [`log`].
 //!
 //! One log has one writer process, held by a lock. Inside it three plain threads work in a row: the
@@ -22,35 +22,38 @@ pub mod reader;
 pub mod rebuild;
 pub mod status;
 
+mod acknowledged;
 mod arrays;
 mod clock;
 mod files;
+mod first_word;
 mod frames;
 mod history;
 mod opinion;
 mod payloads;
 mod prepare;
 mod publisher;
+mod receipt;
 mod recent;
 mod recovery;
 mod rule;
 mod sequencer;
 mod shared;
+mod stops;
 mod threads;
 mod writer;
 
+pub use acknowledged::{Acknowledged, Missing};
 pub use config::{LogConfig, LogOptions};
 pub use create::{CreateError, Created, create_log};
-pub use door::{
-    Acknowledged, Appended, Batch, Door, DoorError, InProcessDoor, Missing, Outcome, SourceSpec,
-    Ticket,
-};
+pub use door::{Appended, Batch, Door, DoorError, InProcessDoor, Outcome, SourceSpec, Ticket};
 pub use error::{CloseError, OpenError, ReadError, WriteError};
 pub use log::{Closed, Log, Recovered};
 pub use paths::{LogPaths, PathError};
 pub use payloads::OwnedPart;
 pub use reader::{Reader, StoredEntry};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub use receipt::Receipt;
 pub use status::{GapStatus, LogStatus, SourceStatus};
 
 #[cfg(test)]
@@ -59,5 +62,7 @@ mod agent_tests;
 mod log_tests;
 #[cfg(test)]
 mod opening_tests;
+#[cfg(test)]
+mod restored_tests;
 #[cfg(test)]
 mod time_tests;

@@ -11,8 +11,7 @@ use std::time::Instant;
 use keys_public::{Note, Signer, TrustFile};
 use keys_secret::{Keystore, LocalSigner};
 use ledger_core::layout::{CHECKPOINTS, LAST_NOTE};
-use ledger_core::{Checkpoint, Index, Kind, Nanos, TreeSize};
-use ledger_event::facts::{ClockReason, ClockStep, Facts, Recovery as RecoveryFacts};
+use ledger_core::{Checkpoint, TreeSize};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
@@ -21,13 +20,13 @@ use crate::config::LogOptions;
 use crate::create;
 use crate::door::{InProcessDoor, Request};
 use crate::error::{CloseError, OpenError, WriteError};
-use crate::files::{remove_if_there, replace};
+use crate::first_word::{first_word, forgiven};
 use crate::history::History;
 use crate::opinion::second_opinion;
 use crate::paths::LogPaths;
 use crate::reader::Reader;
-use crate::recovery::{self, Recovery, clock_mark};
-use crate::sequencer::FirstWord;
+use crate::receipt::Receipts;
+use crate::recovery;
 use crate::shared::{Published, Shared, sources_at};
 use crate::status::{LogStatus, StatusParts};
 use crate::threads::{Parts, Running, start};
@@ -39,6 +38,7 @@ pub struct Log {
     paths: LogPaths,
     running: Running,
     status: Arc<StatusParts>,
+    receipts: Arc<Receipts>,
     _lock: Lock,
 }
 
@@ -105,7 +105,10 @@ impl Log {
             note: Arc::new(note),
             at: Instant::now(),
         };
+        let receipts = Arc::new(receipts(paths)?);
         let parts = Parts {
+            forgiven: forgiven(&recovery.durable, &first_word),
+            receipts: receipts.clone(),
             recovery,
             first_word,
             history,
@@ -123,6 +126,7 @@ impl Log {
             paths: paths.clone(),
             running,
             status,
+            receipts,
             _lock: lock,
         };
         Ok((log, recovered))
@@ -134,6 +138,7 @@ impl Log {
             requests: self.running.requests.clone(),
             shared: self.running.shared.clone(),
             log: self.status.clone(),
+            receipts: self.receipts.clone(),
         }
     }
 
@@ -252,78 +257,12 @@ fn open_signer(paths: &LogPaths) -> Result<LocalSigner, OpenError> {
     )?)
 }
 
+fn receipts(paths: &LogPaths) -> Result<Receipts, OpenError> {
+    let key = Keystore::open(&paths.keys())?.pseudonym_key(paths.tenant())?;
+    Ok(Receipts::new(key, paths.origin()))
+}
+
 fn last_signed(signer: &LocalSigner) -> Result<(Checkpoint, Vec<u8>), OpenError> {
     let note = signer.last().map(Note::encode).unwrap_or_default();
     Ok((signer.last_signed().checkpoint().clone(), note))
-}
-
-/// The entries that must come before any other: the opening of a new log, what recovery did, and a
-/// clock that an operator accepted.
-fn first_word(
-    paths: &LogPaths,
-    options: &LogOptions,
-    recovery: &Recovery,
-    wall: Nanos,
-) -> Result<Vec<FirstWord>, OpenError> {
-    let mut words = Vec::new();
-    let size = recovery.durable.edge.size();
-    if size.0 == 0 {
-        words.push(FirstWord {
-            kind: Kind::OPENED,
-            facts: create::opened(paths)?,
-        });
-    }
-    if let Some(unclean) = recovery.unclean {
-        let facts = RecoveryFacts {
-            index: Index(size.0),
-            bytes_dropped: unclean.bytes_dropped,
-            payload_bytes_dropped: unclean.payload_bytes_dropped,
-            rederived_from: unclean.rederived_from,
-        };
-        words.push(FirstWord {
-            kind: Kind::RECOVERY,
-            facts: facts.to_json(),
-        });
-    }
-    let last = recovery.durable.ledger_time;
-    let behind = clock::behind(last, wall);
-    let mark = clock_mark(paths);
-    let marked = mark.exists();
-    if (behind.is_some() || marked) && !options.accept_clock {
-        let behind_s = behind.unwrap_or(0) / 1_000_000_000;
-        return Err(if marked {
-            OpenError::ClockStopped { mark }
-        } else {
-            OpenError::ClockBehind { behind_s }
-        });
-    }
-    if behind.is_some() || marked {
-        let facts = ClockStep {
-            old: last,
-            new: wall,
-            reason: ClockReason::Accepted,
-        };
-        words.push(FirstWord {
-            kind: Kind::CLOCK,
-            facts: facts.to_json(),
-        });
-    }
-    Ok(words)
-}
-
-/// Leaves a mark that the clock stopped the log, so that a restart does not step over it.
-pub(crate) fn mark_clock(mark: &std::path::Path, old: Nanos, new: Nanos) -> Result<(), WriteError> {
-    if let Some(folder) = mark.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| WriteError::Io {
-            doing: "create",
-            path: folder.to_owned(),
-            error,
-        })?;
-    }
-    replace(mark, format!("{old} {new}\n").as_bytes())
-}
-
-/// Removes the mark once the accepting entry is on its way to the disk.
-pub(crate) fn unmark_clock(mark: &std::path::Path) -> Result<(), WriteError> {
-    remove_if_there(mark).map(drop)
 }

@@ -5,10 +5,10 @@
 use collectors_formats::mask::Dialect;
 
 use super::{
-    Arrival, Conflict, ConflictReason, DoorError, Entry, Epoch, EpochOpened, EventHead, Facts,
-    Flags, Forged, Gap, Hash, Heartbeat, Index, JsonText, Kind, MESSAGE_LABEL, Message, Nanos,
-    Opens, Outcome, Place, SENDER_FLAGS, Sequencer, ShortMac, SourceState, Stream, Turn,
-    WriteError, rule,
+    Arrival, Claim, Conflict, ConflictReason, DoorError, Entry, Epoch, EpochOpened, EventHead,
+    Facts, Flags, Forged, Gap, Hash, Heartbeat, Index, JsonText, Kind, MESSAGE_LABEL, Message,
+    Nanos, Opens, Outcome, Place, SENDER_FLAGS, Sequencer, ShortMac, SourceState, Stream, Turn,
+    WriteError, receipt, rule,
 };
 
 /// What reading a value gives; its parts stay with the preparer.
@@ -34,9 +34,6 @@ impl Sequencer {
             // No key stands behind it, so nothing unmasked may be in it.
             None => self.preparer.masked_digest(&message.value).0,
         };
-        if rule::is_new_epoch(state, message.epoch) {
-            self.new_epoch(turn, state, message)?;
-        }
         let arrival = Arrival {
             stream: message.stream,
             epoch: message.epoch,
@@ -44,6 +41,15 @@ impl Sequencer {
             mac: ShortMac::of(&mac),
             prev: ShortMac::of(&message.prev),
         };
+        if let Some(reason) = self.not_believed(turn, state, message)? {
+            let why = (reason, None);
+            return self
+                .conflict(turn, state, message, &arrival, why, read)
+                .map(Ok);
+        }
+        if rule::is_new_epoch(state, message.epoch) {
+            self.new_epoch(turn, state, message)?;
+        }
         let place = match rule::place(state, &arrival) {
             Ok(place) => place,
             Err(rule::GapsFull) => {
@@ -80,6 +86,37 @@ impl Sequencer {
             Place::OldEpoch => self.repeat_or_conflict(turn, state, message, &arrival, read)?,
         };
         Ok(Ok(outcome))
+    }
+
+    /// Why a message whose MAC is right is not believed before it is looked where it belongs. One
+    /// that proves that the log was restored from an older copy stops it: nothing more is signed.
+    fn not_believed(
+        &mut self,
+        turn: &Turn,
+        state: &SourceState,
+        message: &Message,
+    ) -> Result<Option<ConflictReason>, WriteError> {
+        if rule::is_in_future(message.epoch, turn.now) {
+            return Ok(Some(ConflictReason::EpochInFuture));
+        }
+        if message.stream != Stream::Heartbeat {
+            return Ok(None);
+        }
+        let Ok(beat) = Heartbeat::parse(&message.value) else {
+            return Ok(None);
+        };
+        let log = (turn.batch.next(), self.forgiven);
+        match receipt::judge(&self.receipts, state, &beat, log) {
+            Claim::Held => Ok(None),
+            Claim::Unproven => Ok(Some(ConflictReason::AcknowledgedAhead)),
+            Claim::Proven(lost) => {
+                self.stops.mark_restored(&lost)?;
+                Err(WriteError::Restored {
+                    source_name: state.name.clone(),
+                    lost,
+                })
+            }
+        }
     }
 
     fn placed(

@@ -7,7 +7,7 @@
 //! Not here: checking all segments from the first byte (ledger/verify), clocks ([`crate::clock`]).
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ledger_core::bytes::FormatError;
 use ledger_core::frame::{Frame, FrameHeader};
@@ -449,9 +449,4 @@ fn written_after(path: &Path, at: u64) -> Result<u64, OpenError> {
         }
         offset += read as u64;
     }
-}
-
-/// Where the mark of a clock that stopped the log lies.
-pub(crate) fn clock_mark(paths: &LogPaths) -> PathBuf {
-    paths.root().join("state").join("clock-stopped")
 }

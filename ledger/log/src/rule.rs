@@ -8,7 +8,7 @@
 //! Not here: checking a MAC, looking up an old one, appending anything.
 
 use ledger_core::state::{GAPS_MAX, Gap, Mark, ShortMac, SourceState, Stream};
-use ledger_core::{Epoch, Sequence};
+use ledger_core::{Epoch, Nanos, Sequence};
 
 /// What the rule needs of a message whose MAC is right.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,19 @@ pub(crate) struct GapsFull;
 /// says so and calls [`open_epoch`] before [`place`].
 pub(crate) fn is_new_epoch(state: &SourceState, epoch: Epoch) -> bool {
     epoch > state.epoch
+}
+
+/// How far an epoch, which is a time, may lie after the log's own, in seconds.
+pub(crate) const EPOCH_AHEAD_MAX: i64 = 86_400;
+
+/// Whether `epoch` lies so far after `now` that it would lock its source: no epoch but a greater
+/// one is taken after it.
+pub(crate) fn is_in_future(epoch: Epoch, now: Nanos) -> bool {
+    i64::from(epoch.0)
+        > now
+            .0
+            .div_euclid(1_000_000_000)
+            .saturating_add(EPOCH_AHEAD_MAX)
 }
 
 /// Begins a life of the source: all streams start again at 1. Gaps of the life before stay gaps.
@@ -296,6 +309,16 @@ mod tests {
             place(&mut source, &honest(1)),
             Ok(Place::Late { closed: None })
         );
+    }
+
+    #[test]
+    fn an_epoch_a_day_ahead_is_the_last_that_is_taken() {
+        let now = Nanos(1_795_000_000_999_999_999);
+        assert!(is_in_future(Epoch(u32::MAX), now));
+        assert!(is_in_future(Epoch(1_795_086_401), now));
+        assert!(!is_in_future(Epoch(1_795_086_400), now));
+        assert!(!is_in_future(Epoch(1), now));
+        assert!(!is_in_future(Epoch(86_400), Nanos(0)));
     }
 
     #[test]

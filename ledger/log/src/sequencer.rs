@@ -14,7 +14,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use keys_secret::{Keystore, SecretKey32};
 use ledger_core::frame::FRAME_ENTRIES_MAX;
 use ledger_core::message::{MESSAGE_LABEL, Message};
-use ledger_core::state::{Gap, POSITIONS_MAX, SOURCES_MAX, ShortMac, SourceState, Stream};
+use ledger_core::state::{
+    Gap, POSITIONS_MAX, Position, SOURCES_MAX, ShortMac, SourceState, Stream,
+};
 use ledger_core::{Entry, Epoch, Flags, Hash, Index, Kind, Nanos, Sequence, SourceId};
 use ledger_event::facts::{
     ClockReason, ClockStep, Conflict, ConflictReason, EpochOpened, Facts, Forged, Heartbeat, Opens,
@@ -27,11 +29,12 @@ use crate::config::LogOptions;
 use crate::door::{Appended, Batch, DoorError, Outcome, Registration, Request, SourceSpec};
 use crate::error::WriteError;
 use crate::frames::{Old, SENDER_FLAGS};
-use crate::log::{mark_clock, unmark_clock};
 use crate::prepare::{self, Preparer, Randomness};
+use crate::receipt::{self, Claim, Receipts};
 use crate::recent::Recent;
 use crate::rule::{self, Arrival, Place};
 use crate::shared::Shared;
+use crate::stops::Stops;
 
 #[path = "placing.rs"]
 mod placing;
@@ -70,7 +73,10 @@ pub(crate) struct Sequencer {
     pub(crate) preparer: Preparer,
     pub(crate) random: Randomness,
     pub(crate) folder: PathBuf,
-    pub(crate) clock_mark: PathBuf,
+    pub(crate) stops: Stops,
+    pub(crate) receipts: Arc<Receipts>,
+    /// What was acknowledged before and is missing stops the log no more: an operator went on.
+    pub(crate) forgiven: Nanos,
     pub(crate) first_word: Vec<FirstWord>,
     /// A request that did not fit into the frame before.
     pub(crate) held: Option<Request>,
@@ -107,6 +113,8 @@ fn fits(turn: &Turn, request: &Request) -> bool {
 pub(crate) struct FirstWord {
     pub(crate) kind: Kind,
     pub(crate) facts: Vec<u8>,
+    /// A position of the log's own that comes with it.
+    pub(crate) position: Option<Position>,
 }
 
 /// What was said after the batch's own bounds: the frame under construction.
@@ -131,6 +139,9 @@ impl Sequencer {
             let mut turn = self.begin()?;
             for word in std::mem::take(&mut self.first_word) {
                 self.own_entry(&mut turn, word.kind, &word.facts)?;
+                let keys = word.position.iter().map(|position| position.key.clone());
+                self.positions.extend(keys);
+                turn.batch.positions.extend(word.position);
             }
             self.send(turn)?;
             let size = ledger_core::TreeSize(self.next.0);
@@ -141,8 +152,8 @@ impl Sequencer {
             if self.shared.stopped().is_some() {
                 return Ok(());
             }
-            // The entry that accepts a clock is durable.
-            unmark_clock(&self.clock_mark)?;
+            // What an operator accepted is durable.
+            self.stops.clear()?;
         }
         loop {
             let wait = self.until_tick();
@@ -240,7 +251,7 @@ impl Sequencer {
                 self.own_entry(&mut turn, Kind::CLOCK, &facts)?;
             }
             clock::Verdict::Stopped { old, new } => {
-                mark_clock(&self.clock_mark, old, new)?;
+                self.stops.mark_clock(old, new)?;
                 return Err(WriteError::ClockStopped { old, new });
             }
         }

@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use keys_secret::{Keystore, LocalSigner};
-use ledger_core::Index;
 use ledger_core::layout::HASHES;
 use ledger_core::payload::BlockWriter;
+use ledger_core::{Index, Nanos};
 
 use crate::arrays::{ArrayReader, ArrayWriter};
 use crate::clock::{self, Clock};
@@ -23,10 +23,12 @@ use crate::history::History;
 use crate::paths::LogPaths;
 use crate::prepare::{Preparer, Pseudonyms, Randomness};
 use crate::publisher::{ArraySync, Publisher};
+use crate::receipt::Receipts;
 use crate::recent::Recent;
-use crate::recovery::{Recovery, clock_mark};
+use crate::recovery::Recovery;
 use crate::sequencer::{FirstWord, Sequencer, Work};
 use crate::shared::{Durable, Published, Shared};
+use crate::stops::Stops;
 use crate::writer::{Segment, Writer};
 
 /// What the threads start from.
@@ -38,6 +40,8 @@ pub(crate) struct Parts {
     pub(crate) signer: LocalSigner,
     pub(crate) reading: clock::Reading,
     pub(crate) clock: Clock,
+    pub(crate) receipts: Arc<Receipts>,
+    pub(crate) forgiven: Nanos,
 }
 
 /// The threads of an open log.
@@ -70,7 +74,15 @@ pub(crate) fn start(
     let closing = Arc::new(AtomicBool::new(false));
     let (requests, waiting) = bounded(options.queue_batches_max);
     let (to_writer, work) = bounded(1);
-    let mut sequencer = sequencer(paths, options, &shared, durable, (waiting, to_writer))?;
+    let words = (parts.receipts, parts.forgiven);
+    let mut sequencer = sequencer(
+        paths,
+        options,
+        &shared,
+        durable,
+        (waiting, to_writer),
+        words,
+    )?;
     sequencer.clock = parts.clock;
     sequencer.clock_rule = clock::Rule::new(parts.reading);
     sequencer.first_word = parts.first_word;
@@ -114,6 +126,7 @@ fn sequencer(
     shared: &Arc<Shared>,
     durable: Durable,
     (requests, writer): (Receiver<Request>, Sender<Work>),
+    (receipts, forgiven): (Arc<Receipts>, Nanos),
 ) -> Result<Sequencer, OpenError> {
     let keystore = Keystore::open(&paths.keys())?;
     let mut source_keys = HashMap::new();
@@ -139,7 +152,9 @@ fn sequencer(
         preparer: Preparer::new(options.mask, pseudonyms),
         random: Randomness::new(),
         folder: paths.folder(),
-        clock_mark: clock_mark(paths),
+        stops: Stops::of(paths),
+        receipts,
+        forgiven,
         first_word: Vec::new(),
         held: None,
         old: Old::default(),

@@ -17,7 +17,7 @@ use ledger_log::{LogPaths, Reader};
 use ledger_verify::{Report, VerifyOptions, verify_dir};
 use serde_json::{Map, Value, json};
 
-use crate::access::{Access, now};
+use crate::access::{Accepted, Access, now};
 use crate::commands::Context;
 use crate::commands::ingest::SourceArg;
 use crate::commands::init;
@@ -159,7 +159,7 @@ impl Demo<'_> {
         };
         let config = load(&Place::of_dir(ledger), &[soon])?.config;
         let started = Instant::now();
-        let mut access = Access::open(&config, false, self.output)?;
+        let mut access = Access::open(&config, Accepted::default(), self.output)?;
         let mut all = Vec::new();
         let mut size = TreeSize(0);
         for (name, file_name, bytes) in SAMPLES {

@@ -14,7 +14,7 @@ use ledger_core::TreeSize;
 use ledger_log::DoorError;
 use serde::Serialize;
 
-use crate::access::{Access, check_platform};
+use crate::access::{Accepted, Access, check_platform};
 use crate::commands::Context;
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -29,9 +29,8 @@ pub struct IngestArgs {
     #[arg(long = "source", value_name = "NAME=PLATFORM:PATH", required = true)]
     #[arg(value_parser = parse_source)]
     sources: Vec<SourceArg>,
-    /// Go on although the clock stopped the log; an entry says so
-    #[arg(long)]
-    accept_clock: bool,
+    #[command(flatten)]
+    accepted: Accepted,
 }
 
 /// One `--source`.
@@ -96,7 +95,7 @@ pub fn run(args: &IngestArgs, context: &Context) -> Result<Exit, CommandError> {
         files.push((source, AuditFile::open(&source.path)?));
     }
     let stop = stop_on_signal()?;
-    let mut access = Access::open(&config, args.accept_clock, &context.output)?;
+    let mut access = Access::open(&config, args.accepted, &context.output)?;
     let taken = take_all(&files, &mut access, context, &stop);
     // What was appended before an error stays appended, and is published as well.
     let reached = taken.as_ref().map_or(TreeSize(0), |(_, size)| *size);

@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use toml::Value;
 use tracing::{error, info, warn};
 
-use crate::access::{open_log, recovered_line};
+use crate::access::{Accepted, open_log, recovered_line};
 use crate::commands::Context;
 use crate::config::Flag;
 use crate::error::CommandError;
@@ -29,9 +29,8 @@ pub struct ServeArgs {
     /// Address and port to listen on, beside the socket
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// Go on although the clock stopped the log; an entry says so
-    #[arg(long)]
-    accept_clock: bool,
+    #[command(flatten)]
+    accepted: Accepted,
 }
 
 /// How often it is looked whether the log still runs.
@@ -51,7 +50,7 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<Exit, CommandError> {
     messages::begin(&config.messages);
     // Before anything is open: a signal that comes early ends the program in order as well.
     let signals = signals()?;
-    let (log, recovered) = open_log(&config, args.accept_clock)?;
+    let (log, recovered) = open_log(&config, args.accepted)?;
     if let Some(what) = recovered_line(&recovered) {
         warn!(what, "log recovered");
     }

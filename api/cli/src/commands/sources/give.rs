@@ -13,7 +13,7 @@ use ledger_core::TreeSize;
 use ledger_log::{SourceSpec, SourceStatus};
 use serde_json::json;
 
-use crate::access::{Access, check_platform, now};
+use crate::access::{Accepted, Access, check_platform, now};
 use crate::commands::Context;
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -40,7 +40,7 @@ pub fn run(args: &AddArgs, context: &Context) -> Result<Exit, CommandError> {
     let config = context.config(&[])?;
     check_platform(&args.platform)?;
     check_out(args)?;
-    let mut access = Access::open(&config, false, &context.output)?;
+    let mut access = Access::open(&config, Accepted::default(), &context.output)?;
     let before = access.door().status()?;
     let known = before.sources.iter().find(|one| one.name == args.name);
     if let Some(known) = known {
