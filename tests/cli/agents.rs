@@ -155,6 +155,9 @@ fn an_agent_follows_a_file_and_a_source_is_seen_to_live() {
     let messages = lines(&messages);
     let address = messages.iter().find_map(|line| line["agents"].as_str());
     let address = address.expect("the address of agents");
+    let status = room.log(&["status", "--json"]).json();
+    let step = status["next"][0].as_str().expect("a step");
+    assert!(step.contains("orders never sent anything"), "{step}");
     // Nothing listened for agents when the file was made, so its address is written in now.
     let text = fs::read_to_string(room.path("orders.key")).expect("the file");
     let text = text.replace("address = \"\"", &format!("address = \"{address}\""));
@@ -180,7 +183,16 @@ fn an_agent_follows_a_file_and_a_source_is_seen_to_live() {
         assert!(Instant::now() < until, "{said}\n{}", served.messages());
     }
     let shown = show();
-    assert_eq!(shown["heartbeat"]["source"], 1, "{shown}");
+    let beat = &shown["heartbeat"];
+    assert_eq!(beat["facts"]["source"], 1, "{shown}");
+    assert_eq!(beat["facts"]["every_ms"], 60_000, "{shown}");
+    assert_eq!(shown["silent"], false, "{shown}");
+    let entry = beat["index"].as_u64().expect("an entry").to_string();
+    let entry = room.log(&["show", &entry, "--json"]).json();
+    assert_eq!(entry["kind"], "heartbeat");
+    let status = room.log(&["status", "--json"]).json();
+    assert_eq!(status["sources"][0]["heartbeat"], *beat);
+    assert_eq!(status["next"], serde_json::json!([]), "{status}");
     assert_eq!(shown["gaps"], serde_json::json!([]));
     agent.kill().expect("an end");
     agent.wait().expect("an end");

@@ -11,8 +11,8 @@ use collectors_formats::{Format, FormatKeys, format_for};
 use keys_secret::Keystore;
 use ledger_core::{Nanos, TreeSize};
 use ledger_log::{
-    Appended, Batch, Door, DoorError, InProcessDoor, Log, LogPaths, OpenError, Reader, Recovered,
-    Ticket,
+    Appended, Batch, Door, DoorError, InProcessDoor, Log, LogPaths, LogStatus, OpenError, Reader,
+    Recovered, Ticket, status_at_rest,
 };
 
 use crate::config::Config;
@@ -144,6 +144,17 @@ pub(crate) fn check_platform(platform: &str) -> Result<(), CommandError> {
 
 /// What separates the key of digests from the other uses of the tenant's key.
 const DIGEST_LABEL: &[u8] = b"custody digest key v1";
+
+/// The state of the log, and whether a server told it.
+pub(crate) fn log_status(config: &Config) -> Result<(LogStatus, bool), CommandError> {
+    let served = answers(&config.paths.socket());
+    let status = if served {
+        SocketReads::new(&config.paths)?.status()?
+    } else {
+        status_at_rest(&config.paths, now())?
+    };
+    Ok((status, served))
+}
 
 /// Opens the log of the settings.
 pub(crate) fn open_log(config: &Config, accepted: Accepted) -> Result<(Log, Recovered), OpenError> {

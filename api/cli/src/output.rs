@@ -241,15 +241,19 @@ pub fn size(bytes: u64) -> String {
     format!("{bytes} B")
 }
 
-/// A time span with three figures at most: `4 ms`, `1.32 s`, `2 min 05 s`.
+/// A time span in few figures: `4 ms`, `1.32 s`, `2 min 05 s`, `3 h 07 min`, `5 days`.
 pub fn span(time: Duration) -> String {
     let ms = time.as_millis();
     if ms < 1_000 {
         format!("{ms} ms")
     } else if ms < 60_000 {
         format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10)
-    } else {
+    } else if ms < 3_600_000 {
         format!("{} min {:02} s", ms / 60_000, ms % 60_000 / 1_000)
+    } else if ms < 2 * 86_400_000 {
+        format!("{} h {:02} min", ms / 3_600_000, ms % 3_600_000 / 60_000)
+    } else {
+        format!("{} days", ms / 86_400_000)
     }
 }
 

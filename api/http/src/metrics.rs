@@ -5,6 +5,10 @@
 //! sources or people.
 
 use std::fmt::{Display, Write as _};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ledger_core::Nanos;
+use ledger_log::{GapStatus, SourceStatus};
 
 use crate::health::Look;
 use crate::site::{Listener, Site};
@@ -44,6 +48,7 @@ pub(crate) fn text(look: &Look, site: &Site) -> String {
     let mut text = Text::default();
     log(&mut text, look);
     door(&mut text, look);
+    sources(&mut text, look, now());
     if let Some((free, all)) = look.disk {
         text.gauge(
             "custody_disk_free_bytes",
@@ -144,6 +149,78 @@ fn door(text: &mut Text, look: &Look) {
         "Ranges of numbers that are missing.",
         gaps,
     );
+}
+
+/// What is known of each source, by its number: names are for those who may ask the log.
+fn sources(text: &mut Text, look: &Look, now: Nanos) {
+    let mut each = |name: &str, help: &str, value: &dyn Fn(&SourceStatus) -> Option<String>| {
+        text.family(name, "gauge", help);
+        for source in &look.status.sources {
+            if let Some(value) = value(source) {
+                text.sample(name, &format!("{{source=\"{}\"}}", source.id), value);
+            }
+        }
+    };
+    let beat = |source: &SourceStatus| source.heartbeat.clone();
+    let agent = |source: &SourceStatus| beat(source).and_then(|beat| beat.facts.agent);
+    each(
+        "custody_source_records",
+        "Highest record number taken of the current epoch.",
+        &|source| Some(source.records.to_string()),
+    );
+    each(
+        "custody_source_missing_records",
+        "Numbers that are missing below the highest.",
+        &|source| {
+            let numbers = |gap: &GapStatus| gap.to.saturating_sub(gap.from).saturating_add(1);
+            let all = source.gaps.iter().map(numbers);
+            Some(all.fold(0, u64::saturating_add).to_string())
+        },
+    );
+    each(
+        "custody_source_heartbeat_age_seconds",
+        "Time since the last heartbeat.",
+        &|source| {
+            let age = now.0.saturating_sub(beat(source)?.ledger_time) / 1_000_000;
+            Some(seconds(u64::try_from(age).unwrap_or(0)))
+        },
+    );
+    each(
+        "custody_source_unsent_records",
+        "Records that the agent had bound and the log does not hold.",
+        &|source| {
+            let facts = beat(source)?.facts;
+            let same = facts.epoch.0 == source.epoch;
+            let unsent = facts.bound.0.saturating_sub(source.records);
+            Some(if same { unsent } else { 0 }.to_string())
+        },
+    );
+    each(
+        "custody_source_unread_bytes",
+        "Bytes that the agent knows of and had not read.",
+        &|source| Some(beat(source)?.facts.backlog_bytes?.to_string()),
+    );
+    each(
+        "custody_source_paused",
+        "1 if the agent's journal is full and reading pauses.",
+        &|source| Some(u8::from(agent(source)?.paused).to_string()),
+    );
+    each(
+        "custody_source_unparsed_records",
+        "Records that were not understood since the agent started.",
+        &|source| Some(agent(source)?.unparsed.to_string()),
+    );
+    each(
+        "custody_source_free_bytes",
+        "Free bytes where the agent's files lie.",
+        &|source| Some(agent(source)?.free_bytes?.to_string()),
+    );
+}
+
+fn now() -> Nanos {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = since.map_or(0, |since| since.as_nanos());
+    Nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
 /// Milliseconds as seconds.

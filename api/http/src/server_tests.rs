@@ -7,7 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use ledger_core::{Checkpoint, Index, RightEdge, TreeSize, leaf_hash};
+use ledger_core::state::Stream;
+use ledger_core::{Checkpoint, Index, RightEdge, SourceId, TreeSize, leaf_hash};
 use ledger_log::{Batch, Door as _, DoorError, Outcome};
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
@@ -567,10 +568,29 @@ fn readiness_names_what_is_not_well() {
     assert_eq!(get(&well, "/livez").status(), StatusCode::OK);
 }
 
+/// A heartbeat of the source that filled the log: it has bound five records and seven bytes more.
+fn beat(fixture: &Fixture) -> TreeSize {
+    let mut message = message(1, b"");
+    let value = format!(
+        "{{\"source\":1,\"epoch\":{},\"bound\":5,\"acknowledged\":0,\"backlog_bytes\":7,\"at\":0}}",
+        message.epoch
+    );
+    (message.stream, message.value) = (Stream::Heartbeat, value.into_bytes());
+    let batch = Batch {
+        source: SourceId(1),
+        messages: vec![message],
+        positions: Vec::new(),
+    };
+    let mut door = fixture.log().door();
+    let size = door.append(batch).unwrap().size;
+    door.wait_published(size).unwrap()
+}
+
 #[test]
 fn every_number_has_its_name_help_and_type() {
     let fixture = Fixture::new(|_| ());
-    let size = fixture.fill(3);
+    fixture.fill(3);
+    let size = beat(&fixture);
     let client = outside();
     let missing = client.get(fixture.url("/none")).send().unwrap();
     assert_eq!(missing.status(), StatusCode::NOT_FOUND);
@@ -612,6 +632,10 @@ fn every_number_has_its_name_help_and_type() {
         format!("custody_log_entries {size}"),
         format!("custody_published_entries {size}"),
         "custody_log_stopped 0".to_owned(),
+        "custody_source_records{source=\"1\"} 3".to_owned(),
+        "custody_source_missing_records{source=\"1\"} 0".to_owned(),
+        "custody_source_unsent_records{source=\"1\"} 2".to_owned(),
+        "custody_source_unread_bytes{source=\"1\"} 7".to_owned(),
         "custody_http_requests_total{listener=\"address\",status=\"4xx\"} 1".to_owned(),
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -1,8 +1,9 @@
 //! The log itself: the one door in, the writer that makes entries durable, the publisher that gets
 //! checkpoints signed, recovery, and the reader.
 //!
-//! Reading order: [`paths`], [`config`], [`door`], `rule`, `receipt`, `prepare`, `sequencer`, `writer`,
-//! `publisher`, `arrays`, `recovery`, [`reader`], [`create`], [`log`].
+//! Reading order: [`paths`], [`config`], [`door`], `rule`, `receipt`, `prepare`, `sequencer`,
+//! `writer`, `publisher`, `arrays`, `recovery`, [`reader`], `beats`, [`status`], [`create`],
+//! [`log`].
 //!
 //! One log has one writer process, held by a lock. Inside it three plain threads work in a row: the
 //! sequencer decides and prepares, the writer makes durable, the publisher signs; a fourth syncs
@@ -24,6 +25,8 @@ pub mod status;
 
 mod acknowledged;
 mod arrays;
+mod at_rest;
+mod beats;
 mod clock;
 mod files;
 mod first_word;
@@ -44,6 +47,7 @@ mod threads;
 mod writer;
 
 pub use acknowledged::{Acknowledged, Missing};
+pub use at_rest::status_at_rest;
 pub use config::{LogConfig, LogOptions};
 pub use create::{CreateError, Created, create_log};
 pub use door::{Appended, Batch, Door, DoorError, InProcessDoor, Outcome, SourceSpec, Ticket};
@@ -54,10 +58,12 @@ pub use payloads::OwnedPart;
 pub use reader::{Reader, StoredEntry};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use receipt::Receipt;
-pub use status::{GapStatus, LogStatus, SourceStatus};
+pub use status::{BeatStatus, GapStatus, LogStatus, SourceStatus};
 
 #[cfg(test)]
 mod agent_tests;
+#[cfg(test)]
+mod beats_tests;
 #[cfg(test)]
 mod log_tests;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use ledger_core::{Checkpoint, TreeSize};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
+use crate::beats;
 use crate::clock::{self, Clock};
 use crate::config::LogOptions;
 use crate::create;
@@ -80,7 +81,10 @@ impl Log {
         create::finish_folders(paths)?;
         let signer = open_signer(paths)?;
         let (signed, note) = last_signed(&signer)?;
-        let recovery = recovery::recover(paths, &signed)?;
+        let mut recovery = recovery::recover(paths, &signed)?;
+        let known = std::mem::take(&mut recovery.beats);
+        let (sources, size) = (&recovery.durable.sources, recovery.durable.edge.size());
+        recovery.durable.beats = beats::at_opening(paths, sources, size, known);
         let reading = clock();
         let first_word = first_word(paths, options, &recovery, reading.wall)?;
         let recovered = Recovered {

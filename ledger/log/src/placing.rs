@@ -5,10 +5,10 @@
 use collectors_formats::mask::Dialect;
 
 use super::{
-    Arrival, Claim, Conflict, ConflictReason, DoorError, Entry, Epoch, EpochOpened, EventHead,
-    Facts, Flags, Forged, Gap, Hash, Heartbeat, Index, JsonText, Kind, MESSAGE_LABEL, Message,
-    Nanos, Opens, Outcome, Place, SENDER_FLAGS, Sequencer, ShortMac, SourceState, Stream, Turn,
-    WriteError, receipt, rule,
+    Arc, Arrival, Beat, Claim, Conflict, ConflictReason, DoorError, Entry, Epoch, EpochOpened,
+    EventHead, Facts, Flags, Forged, Gap, Hash, Heartbeat, Index, JsonText, Kind, MESSAGE_LABEL,
+    Message, Nanos, Opens, Outcome, Place, SENDER_FLAGS, Sequencer, ShortMac, SourceState, Stream,
+    Turn, WriteError, receipt, rule,
 };
 
 /// What reading a value gives; its parts stay with the preparer.
@@ -59,18 +59,31 @@ impl Sequencer {
                 }));
             }
         };
+        let outcome = self.at_its_place(turn, state, message, &arrival, (place, read))?;
+        Ok(Ok(outcome))
+    }
+
+    /// Appends what the place of a message demands.
+    fn at_its_place(
+        &mut self,
+        turn: &mut Turn,
+        state: &SourceState,
+        message: &Message,
+        arrival: &Arrival,
+        (place, read): (Place, Read),
+    ) -> Result<Outcome, WriteError> {
         let outcome = match place {
-            Place::Next => self.placed(turn, state, message, &arrival, read)?,
+            Place::Next => self.placed(turn, state, message, arrival, read)?,
             Place::Ahead(gap) => {
                 self.gap(turn, state, &gap, false)?;
-                self.placed(turn, state, message, &arrival, read)?
+                self.placed(turn, state, message, arrival, read)?
             }
             Place::Late { closed } => {
                 let outcome = self.placed(
                     turn,
                     state,
                     message,
-                    &arrival,
+                    arrival,
                     (read.0, read.1.with(Flags::LATE)),
                 )?;
                 if let Some(gap) = closed {
@@ -78,14 +91,14 @@ impl Sequencer {
                 }
                 outcome
             }
-            Place::Taken => self.repeat_or_conflict(turn, state, message, &arrival, read)?,
+            Place::Taken => self.repeat_or_conflict(turn, state, message, arrival, read)?,
             Place::WrongPrevious => {
                 let reason = ConflictReason::WrongPrevious;
-                self.conflict(turn, state, message, &arrival, (reason, None), read)?
+                self.conflict(turn, state, message, arrival, (reason, None), read)?
             }
-            Place::OldEpoch => self.repeat_or_conflict(turn, state, message, &arrival, read)?,
+            Place::OldEpoch => self.repeat_or_conflict(turn, state, message, arrival, read)?,
         };
-        Ok(Ok(outcome))
+        Ok(outcome)
     }
 
     /// Why a message whose MAC is right is not believed before it is looked where it belongs. One
@@ -150,6 +163,16 @@ impl Sequencer {
         if flags.contains(Flags::LATE) {
             turn.batch.counters.late += 1;
             return Ok(Outcome::Late(index));
+        }
+        if message.stream == Stream::Heartbeat
+            && let Ok(facts) = Heartbeat::parse(&message.value)
+        {
+            let beat = Beat {
+                index,
+                ledger_time: turn.now,
+                facts,
+            };
+            turn.batch.beats.insert(state.id, Arc::new(beat));
         }
         Ok(Outcome::Appended(index))
     }
@@ -231,6 +254,7 @@ impl Sequencer {
         turn.batch
             .push(&entry, arrival.mac, parts, &mut self.random)?;
         turn.batch.counters.conflicts += 1;
+        turn.batch.wrongs.entry(state.id).or_default().conflicts += 1;
         Ok(Outcome::Conflict(index))
     }
 
@@ -255,6 +279,7 @@ impl Sequencer {
         turn.batch
             .push(&entry, ShortMac::of(&message.mac), parts, &mut self.random)?;
         turn.batch.counters.forged += 1;
+        turn.batch.wrongs.entry(state.id).or_default().forged += 1;
         Ok(Outcome::Forged(index))
     }
 

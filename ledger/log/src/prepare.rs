@@ -4,7 +4,7 @@
 //! Not here: where the message belongs ([`crate::rule`]), compressing and writing
 //! ([`crate::writer`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use collectors_formats::mask::{Dialect, MaskOptions, mask_plain, note, recheck};
@@ -13,11 +13,12 @@ use ledger_core::payload::{
     BLOCK_RAW_MAX, SALTS_LEN, StoredPart, payloads_of, put_payload, salts_of, stored_commitment,
 };
 use ledger_core::state::{Position, ShortMac, SourceState};
-use ledger_core::{Entry, Flags, Hash, Index, Nanos, PART_COUNT, Salt};
+use ledger_core::{Entry, Flags, Hash, Index, Nanos, PART_COUNT, Salt, SourceId};
 use ledger_event::{Event, EventError, EventHead, PartsBuf};
 
+use crate::beats::Beats;
 use crate::error::WriteError;
-use crate::shared::Counters;
+use crate::shared::{Counters, Wrongs};
 
 /// Payloads of consecutive entries, not yet compressed.
 #[derive(Debug, Default)]
@@ -38,6 +39,9 @@ pub(crate) struct Batch {
     pub(crate) sources: Vec<SourceState>,
     pub(crate) positions: Vec<Position>,
     pub(crate) counters: Counters,
+    /// The newest heartbeat of each source that sent one.
+    pub(crate) beats: Beats,
+    pub(crate) wrongs: BTreeMap<SourceId, Wrongs>,
 }
 
 impl Batch {

@@ -92,6 +92,11 @@ impl Reader {
         Ok(Reader::new(folder, Limit::Fixed(size)))
     }
 
+    /// A reader of the first `size` entries, which are durable.
+    pub(crate) fn upto(paths: &LogPaths, size: TreeSize) -> Reader {
+        Reader::new(paths.folder(), Limit::Fixed(size))
+    }
+
     pub(crate) fn live(paths: &LogPaths, shared: Arc<Shared>) -> Reader {
         Reader::new(paths.folder(), Limit::Live(shared))
     }

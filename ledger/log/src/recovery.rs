@@ -15,9 +15,10 @@ use ledger_core::layout::{HASHES, LogFile, entries_name, parse_name, payloads_na
 use ledger_core::payload::PayloadHeader;
 use ledger_core::proof::root_from_nodes;
 use ledger_core::segment::SegmentHeader;
-use ledger_core::{Checkpoint, Entry, Index, Origin, RightEdge, TreeSize, leaf_hash};
+use ledger_core::{Checkpoint, Entry, Flags, Index, Kind, Origin, RightEdge, TreeSize, leaf_hash};
 
 use crate::arrays::{ArrayReader, ArrayWriter, cut_arrays, sync_arrays};
+use crate::beats::Places;
 use crate::error::{OpenError, ReadError};
 use crate::files::{remove_if_there, sync_folder};
 use crate::frames::{EntriesFile, Next, list_segments, stream_of};
@@ -34,6 +35,8 @@ pub(crate) struct Recovery {
     pub(crate) recent: Recent,
     /// Set if the log was not closed as it should.
     pub(crate) unclean: Option<Unclean>,
+    /// The last heartbeats that lie in the last segment.
+    pub(crate) beats: Places,
 }
 
 /// What an interruption left behind.
@@ -54,6 +57,7 @@ struct Tail {
     entries_end: u64,
     payloads_end: u64,
     finished: bool,
+    beats: Places,
 }
 
 /// Recovers the log in `paths`, whose last signed checkpoint is `signed`. Nothing on the disk is
@@ -93,6 +97,7 @@ pub(crate) fn recover(paths: &LogPaths, signed: &Checkpoint) -> Result<Recovery,
         segment,
         recent: tail.recent,
         unclean,
+        beats: tail.beats,
     })
 }
 
@@ -106,6 +111,7 @@ fn empty(paths: &LogPaths) -> Result<Recovery, OpenError> {
         segment: None,
         recent: Recent::default(),
         unclean: None,
+        beats: Places::new(),
     })
 }
 
@@ -236,6 +242,7 @@ fn walk_tail(
         entries_end: start,
         payloads_end: PayloadHeader::LEN as u64,
         finished: false,
+        beats: Places::new(),
         recent: Recent::default(),
         durable: Durable {
             edge: header.edge,
@@ -306,9 +313,13 @@ impl Tail {
             };
             return Err(entries.damaged(at, error).into());
         }
-        for (bytes, mac) in frame.entry_bytes().zip(frame.macs()) {
+        let rows = frame.entry_bytes().zip(frame.macs());
+        for ((bytes, mac), index) in rows.zip(header.first.0..) {
             let entry = Entry::decode(bytes).map_err(|error| entries.damaged(at, error))?;
             self.durable.ledger_time = entry.ledger_time;
+            if entry.kind == Kind::HEARTBEAT && !entry.flags.contains(Flags::LATE) {
+                self.beats.insert(entry.source, Index(index));
+            }
             if let Some(stream) = stream_of(entry.kind) {
                 self.recent
                     .put(entry.source, stream, entry.epoch, entry.sequence, mac);

@@ -24,6 +24,7 @@ use ledger_event::facts::{
 };
 use ledger_event::{EventHead, JsonText};
 
+use crate::beats::Beat;
 use crate::clock::{self, Clock};
 use crate::config::LogOptions;
 use crate::door::{Appended, Batch, DoorError, Outcome, Registration, Request, SourceSpec};

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use ledger_core::state::{Position, SourceState};
 use ledger_core::{Checkpoint, Nanos, RightEdge, SourceId, TreeSize};
 
+use crate::beats::Beats;
+
 /// The log up to its last durable frame.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Durable {
@@ -19,6 +21,15 @@ pub(crate) struct Durable {
     pub(crate) sources: BTreeMap<SourceId, SourceState>,
     pub(crate) positions: BTreeMap<String, Position>,
     pub(crate) counters: Counters,
+    pub(crate) beats: Beats,
+    pub(crate) wrongs: BTreeMap<SourceId, Wrongs>,
+}
+
+/// What came from a source since the log was opened and could not be placed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wrongs {
+    pub(crate) conflicts: u64,
+    pub(crate) forged: u64,
 }
 
 /// What happened at the door since the log was opened.

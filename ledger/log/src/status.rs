@@ -5,9 +5,11 @@
 use std::time::Instant;
 
 use ledger_core::state::{Gap, SourceState, Stream};
+use ledger_event::facts::Heartbeat;
 use serde::{Deserialize, Serialize};
 
-use crate::shared::Shared;
+use crate::beats::Beat;
+use crate::shared::{Durable, Shared};
 
 /// What status is made from besides the shared state.
 #[derive(Debug)]
@@ -70,6 +72,26 @@ pub struct SourceStatus {
     pub heartbeats: u64,
     /// Ranges of numbers that are missing.
     pub gaps: Vec<GapStatus>,
+    /// Its last heartbeat, if it sent one that this process knows of.
+    #[serde(default)]
+    pub heartbeat: Option<BeatStatus>,
+    /// Its messages that could not be placed since the log was opened.
+    #[serde(default)]
+    pub conflicts: u64,
+    /// Messages in its name with a wrong MAC since the log was opened.
+    #[serde(default)]
+    pub forged: u64,
+}
+
+/// The last heartbeat of a source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeatStatus {
+    /// Its entry.
+    pub index: u64,
+    /// Ledger time of its entry, nanoseconds since 1970.
+    pub ledger_time: i64,
+    /// What it says; its own clock is `at`.
+    pub facts: Heartbeat,
 }
 
 /// A range of numbers that is missing.
@@ -104,12 +126,24 @@ impl StatusParts {
             repeats: durable.counters.repeats,
             conflicts: durable.counters.conflicts,
             forged: durable.counters.forged,
-            sources: durable.sources.values().map(source_status).collect(),
+            sources: sources(&durable),
         }
     }
 }
 
-fn source_status(state: &SourceState) -> SourceStatus {
+/// Every source as far as it is durable.
+pub(crate) fn sources(durable: &Durable) -> Vec<SourceStatus> {
+    let one = |state| source_status(state, durable);
+    durable.sources.values().map(one).collect()
+}
+
+fn source_status(state: &SourceState, durable: &Durable) -> SourceStatus {
+    let beat = |beat: &Beat| BeatStatus {
+        index: beat.index.0,
+        ledger_time: beat.ledger_time.0,
+        facts: beat.facts.clone(),
+    };
+    let wrongs = durable.wrongs.get(&state.id).copied().unwrap_or_default();
     let mark = |stream: Stream| {
         state
             .marks
@@ -130,5 +164,8 @@ fn source_status(state: &SourceState) -> SourceStatus {
         records: mark(Stream::Record),
         heartbeats: mark(Stream::Heartbeat),
         gaps: state.gaps.iter().map(gap).collect(),
+        heartbeat: durable.beats.get(&state.id).map(|one| beat(one)),
+        conflicts: wrongs.conflicts,
+        forged: wrongs.forged,
     }
 }

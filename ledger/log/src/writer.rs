@@ -221,6 +221,12 @@ impl Writer {
                 durable.positions.insert(position.key.clone(), position);
             }
             durable.counters.add(&batch.counters);
+            durable.beats.extend(batch.beats);
+            for (source, more) in batch.wrongs {
+                let wrongs = durable.wrongs.entry(source).or_default();
+                wrongs.conflicts += more.conflicts;
+                wrongs.forged += more.forged;
+            }
             durable.ledger_time = batch.ledger_time;
             durable.edge = edge;
         });

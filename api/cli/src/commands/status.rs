@@ -4,17 +4,16 @@
 
 use std::time::Duration;
 
-use api_http::{Reads as _, SocketReads, answers};
 use clap::Args;
-use ledger_core::Hash;
+use ledger_core::{Hash, Nanos};
 use ledger_log::{LogStatus, SourceStatus};
 use serde_json::{Value, json};
 
-use crate::access::now;
-use crate::at_rest;
+use crate::access::{log_status, now};
 use crate::commands::Context;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::heard;
 use crate::output::{count, plural, span};
 
 /// Nothing to say.
@@ -27,20 +26,16 @@ pub struct StatusArgs {}
 /// A log that cannot be read, stdout.
 pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, CommandError> {
     let config = context.config(&[])?;
-    let served = answers(&config.paths.socket());
-    let status = if served {
-        SocketReads::new(&config.paths)?.status()?
-    } else {
-        at_rest::status(&config.paths)?
-    };
-    let steps = next_steps(&status, served);
+    let (status, served) = log_status(&config)?;
+    let at = now();
+    let steps = next_steps(&status, served, at);
     if context.output.is_json() {
-        let answer = as_json(&status, served, &steps);
+        let answer = as_json(&status, (served, at), &steps);
         context.output.json(&answer).map_err(CommandError::Stdout)?;
         return Ok(exit(&status));
     }
     let waiting = status.size.saturating_sub(status.published_size);
-    let last = now().0.saturating_sub(status.ledger_time);
+    let last = at.0.saturating_sub(status.ledger_time);
     let age = Duration::from_nanos(u64::try_from(last).unwrap_or_default());
     // In hexadecimal, as `verify` shows it.
     let root = Hash::from_base64(&status.root).unwrap_or_default();
@@ -72,8 +67,17 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, CommandError> {
         .map_err(CommandError::Stdout)?;
     if !status.sources.is_empty() {
         context.output.line("").map_err(CommandError::Stdout)?;
+        let row = |source| row(source, at);
         let rows: Vec<Vec<String>> = status.sources.iter().map(row).collect();
-        let headings = ["source", "name", "platform", "records", "gaps"];
+        let headings = [
+            "source",
+            "name",
+            "platform",
+            "records",
+            "missing",
+            "heartbeat",
+            "lag",
+        ];
         context
             .output
             .table(&headings, &rows)
@@ -95,18 +99,20 @@ fn exit(status: &LogStatus) -> Exit {
     }
 }
 
-fn row(source: &SourceStatus) -> Vec<String> {
+fn row(source: &SourceStatus, now: Nanos) -> Vec<String> {
     vec![
         source.id.to_string(),
         source.name.clone(),
         source.platform.clone(),
         count(source.records),
-        count(source.gaps.len() as u64),
+        heard::missing(source),
+        heard::heard(source, now),
+        heard::lag(source),
     ]
 }
 
 /// What an operator may want to do now.
-fn next_steps(status: &LogStatus, served: bool) -> Vec<String> {
+fn next_steps(status: &LogStatus, served: bool, now: Nanos) -> Vec<String> {
     let mut steps = Vec::new();
     if is_cut(status) {
         let step = "the last checkpoint covers more entries than the log holds: keep the disk as \
@@ -123,27 +129,20 @@ fn next_steps(status: &LogStatus, served: bool) -> Vec<String> {
     if !served && status.size > status.published_size {
         steps.push("start `custody serve`, or ingest: the next checkpoint covers the rest".into());
     }
-    for source in status
-        .sources
-        .iter()
-        .filter(|source| !source.gaps.is_empty())
-    {
-        steps.push(format!(
-            "source {} lacks numbers it counted: let its sender send them again",
-            source.name
-        ));
-    }
-    if status.conflicts > 0 || status.forged > 0 {
-        steps.push(
-            "look at what could not be placed: custody query kind:conflict kind:forged".into(),
-        );
+    // Without a server nobody can be heard.
+    if served {
+        let of_sources = status.sources.iter();
+        steps.extend(of_sources.flat_map(|source| heard::steps(source, now)));
     }
     steps
 }
 
-fn as_json(status: &LogStatus, served: bool, steps: &[String]) -> Value {
+fn as_json(status: &LogStatus, (served, now): (bool, Nanos), steps: &[String]) -> Value {
     let mut value = serde_json::to_value(status).unwrap_or_default();
     if let Value::Object(fields) = &mut value {
+        let sources = status.sources.iter();
+        let sources: Vec<Value> = sources.map(|source| heard::as_json(source, now)).collect();
+        fields.insert("sources".to_owned(), json!(sources));
         fields.insert("served".to_owned(), json!(served));
         fields.insert("next".to_owned(), json!(steps));
     }
