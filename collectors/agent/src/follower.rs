@@ -10,11 +10,11 @@ use std::thread;
 
 use collectors_bus::{Acknowledged, Bus, Chain, ChainEnded, Credentials};
 use ledger_core::state::Stream;
-use ledger_core::{Flags, Sequence};
+use ledger_core::{Flags, Message, Sequence};
 use ledger_event::facts::AgentStatus;
 
 use crate::clock::Moment;
-use crate::journal::{Journal, JournalBounds, Pressure, Room};
+use crate::journal::{Cursor, Journal, JournalBounds, Pressure, Room};
 use crate::journal_error::JournalError;
 use crate::position::NoPosition;
 use crate::reading::{Budget, RecordKind};
@@ -99,8 +99,9 @@ pub struct Follower {
     pub(super) beat_at: i64,
     pub(super) epoch_at: Option<i64>,
     pub(super) read_before: u64,
-    /// Much is to be read: what is bound is sent while the next batch is read.
-    behind: bool,
+    /// Much is to be read: this was, and is bound while more is read and what was bound before is
+    /// sent.
+    ahead: Option<Poll>,
     /// Bytes in use when a batch did not fit, and when a small one did not.
     narrow_at: Option<u64>,
     stuck_at: Option<u64>,
@@ -162,7 +163,7 @@ impl Follower {
             beat_at: i64::MIN,
             epoch_at: None,
             read_before: 0,
-            behind: false,
+            ahead: None,
             narrow_at: None,
             stuck_at: None,
             journal: None,
@@ -244,6 +245,7 @@ impl Follower {
         let read = match self.sending.overtaken {
             None => self.read(journal, now)?,
             Some(_) => {
+                self.not_bound();
                 self.poll(now, Budget::NONE);
                 self.not_bound();
                 false
@@ -252,7 +254,7 @@ impl Follower {
         if self.sending.overtaken.is_none() && now.monotonic.0 >= self.beat_at {
             self.beat(journal, now)?;
         }
-        let found = if self.behind {
+        let found = if self.ahead.is_some() {
             Found::More
         } else {
             self.sending.send(journal, now)?
@@ -292,10 +294,15 @@ impl Follower {
             // Said in the log as soon as it hears.
             self.beat_at = i64::MIN;
         }
-        let poll = if std::mem::take(&mut self.behind) {
-            self.poll_while_sending(journal, now, budget)?
-        } else {
-            self.poll(now, budget)
+        let poll = match self.ahead.take() {
+            Some(ahead) if budget != Budget::NONE => {
+                self.poll_while_binding(journal, ahead, now, budget)?
+            }
+            Some(_) => {
+                self.not_bound();
+                self.poll(now, budget)
+            }
+            None => self.poll(now, budget),
         };
         let Some(poll) = poll else {
             return Ok(false);
@@ -308,81 +315,88 @@ impl Follower {
         if poll.records.is_empty() && poll.positions.is_empty() {
             return Ok(more);
         }
-        let bound = self.bind(journal, &poll);
-        if bound.is_err() {
-            self.not_bound();
-        }
-        match bound {
-            // Less may fit; else reading pauses until something is forgotten.
-            Err(FollowError::Journal(JournalError::Full { used, .. })) => {
-                let small = budget == SMALL_BATCH;
-                let at = if small {
-                    &mut self.stuck_at
-                } else {
-                    &mut self.narrow_at
-                };
-                *at = Some(used);
-                Ok(!small)
+        if more && poll.plain {
+            if let Some(tailer) = &mut self.tailer {
+                tailer.hand_over();
             }
-            bound => {
-                self.behind = more && bound.is_ok();
-                bound.map(|()| more)
-            }
+            self.ahead = Some(poll);
+            return Ok(true);
         }
+        let bound = bind(journal, &self.setup.credentials, poll);
+        let bound = self.is_bound(bound, budget, Tailer::bound)?;
+        Ok(if bound { more } else { budget != SMALL_BATCH })
     }
 
-    /// Reads the next batch while the one before is on its way: much is to be read.
-    fn poll_while_sending(
+    /// Reads the next batch while the one before is bound, and the one before that is sent.
+    /// `None` if nothing was bound, so that nothing behind it can be.
+    fn poll_while_binding(
         &mut self,
-        journal: &Journal,
+        journal: &mut Journal,
+        ahead: Poll,
         now: Moment,
         budget: Budget,
     ) -> Result<Option<Poll>, FollowError> {
+        let parcel = match self.sending.pack(journal, now) {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                self.not_bound();
+                return Err(error.into());
+            }
+        };
         let (sending, tailer) = (&mut self.sending, &mut self.tailer);
-        let (sent, poll) = thread::scope(|scope| {
-            let sent = scope.spawn(move || sending.send(journal, now));
-            let poll = tailer
-                .as_mut()
-                .map(|t| t.poll(now.monotonic, now.wall, budget));
-            match sent.join() {
-                Ok(sent) => (sent, poll),
-                Err(panic) => std::panic::resume_unwind(panic),
+        let credentials = &self.setup.credentials;
+        let (bound, poll) = thread::scope(|scope| {
+            let sent = scope.spawn(move || parcel.map(|parcel| sending.send_packed(parcel, now)));
+            let bound = scope.spawn(move || bind(journal, credentials, ahead));
+            let poll = (tailer.as_mut()).map(|t| t.poll(now.monotonic, now.wall, budget));
+            match (sent.join(), bound.join()) {
+                (Ok(_), Ok(bound)) => (bound, poll),
+                (Err(panic), _) | (_, Err(panic)) => std::panic::resume_unwind(panic),
             }
         });
         self.backlog_bytes = poll.as_ref().map_or(0, |poll| poll.lag_bytes);
-        if let Err(error) = sent {
-            self.not_bound();
-            return Err(error.into());
-        }
-        Ok(poll)
+        let bound = self.is_bound(bound, budget, Tailer::handed_is_bound)?;
+        Ok(poll.filter(|_| bound))
     }
 
-    fn bind(&mut self, journal: &mut Journal, poll: &Poll) -> Result<(), FollowError> {
-        let mut chain = chain(journal, Stream::Record);
-        let mut messages = Vec::with_capacity(poll.records.len());
-        for record in &poll.records {
-            let flags = if record.reread {
-                Flags::REREAD
-            } else {
-                Flags::NONE
-            };
-            let value = record.value.clone();
-            messages.push(chain.seal(&self.setup.credentials.key, value, flags)?);
-        }
-        journal.append(Room::Records, &messages, &poll.positions)?;
-        for record in &poll.records {
-            match record.kind {
-                RecordKind::Parsed => self.status.parsed += 1,
-                RecordKind::Unparsed => self.status.unparsed += 1,
-                RecordKind::Notice => self.status.notices += 1,
+    /// Takes note of what became of a batch: `false` if it did not fit.
+    fn is_bound(
+        &mut self,
+        bound: Result<Bound, FollowError>,
+        budget: Budget,
+        tell: fn(&mut Tailer),
+    ) -> Result<bool, FollowError> {
+        let bound = match bound {
+            Ok(bound) => bound,
+            Err(error) => {
+                self.not_bound();
+                return match error {
+                    // Less may fit; else reading pauses until something is forgotten.
+                    FollowError::Journal(JournalError::Full { used, .. }) => {
+                        let small = budget == SMALL_BATCH;
+                        let at = if small {
+                            &mut self.stuck_at
+                        } else {
+                            &mut self.narrow_at
+                        };
+                        *at = Some(used);
+                        Ok(false)
+                    }
+                    error => Err(error),
+                };
             }
-            self.status.masked += u64::from(record.masked);
-        }
-        self.status.read_bytes += poll.read_bytes;
+        };
+        let [parsed, unparsed, notices, masked] = bound.counts;
+        self.status.parsed += parsed;
+        self.status.unparsed += unparsed;
+        self.status.notices += notices;
+        self.status.masked += masked;
+        self.status.read_bytes += bound.read_bytes;
         if let Some(tailer) = &mut self.tailer {
-            tailer.bound();
+            tell(tailer);
         }
-        Ok(())
+        (self.sending).remember(bound.before, bound.behind, bound.messages);
+        Ok(true)
     }
 
     pub(super) fn poll(&mut self, now: Moment, budget: Budget) -> Option<Poll> {
@@ -391,7 +405,9 @@ impl Follower {
         Some(poll)
     }
 
+    /// Nothing that is read and not bound is kept: it is read again.
     pub(super) fn not_bound(&mut self) {
+        self.ahead = None;
         if let Some(tailer) = &mut self.tailer {
             tailer.rewind();
         }
@@ -407,6 +423,52 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+/// A batch that is bound.
+struct Bound {
+    messages: Vec<Message>,
+    /// Where it begins and ends in the journal.
+    before: Cursor,
+    behind: Cursor,
+    /// Parsed, unparsed, notices, masked.
+    counts: [u64; 4],
+    read_bytes: u64,
+}
+
+/// Numbers and seals what was read, and binds it.
+fn bind(
+    journal: &mut Journal,
+    credentials: &Credentials,
+    poll: Poll,
+) -> Result<Bound, FollowError> {
+    let before = journal.end();
+    let mut chain = chain(journal, Stream::Record);
+    let mut messages = Vec::with_capacity(poll.records.len());
+    let mut counts = [0; 4];
+    let [parsed, unparsed, notices, masked] = &mut counts;
+    for record in poll.records {
+        let flags = if record.reread {
+            Flags::REREAD
+        } else {
+            Flags::NONE
+        };
+        match record.kind {
+            RecordKind::Parsed => *parsed += 1,
+            RecordKind::Unparsed => *unparsed += 1,
+            RecordKind::Notice => *notices += 1,
+        }
+        *masked += u64::from(record.masked);
+        messages.push(chain.seal(&credentials.key, record.value, flags)?);
+    }
+    journal.append(Room::Records, &messages, &poll.positions)?;
+    Ok(Bound {
+        messages,
+        before,
+        behind: journal.end(),
+        counts,
+        read_bytes: poll.read_bytes,
+    })
 }
 
 /// The chain of a stream behind what the journal has.

@@ -91,6 +91,8 @@ pub struct Journal {
     last: [Last; 3],
     positions: BTreeMap<String, Vec<u8>>,
     failed: bool,
+    /// The bytes of a frame are written here first, again and again.
+    scratch: Vec<u8>,
     #[cfg(test)]
     pub(crate) fault: Option<segment::Fault>,
     _lock: Lock,
@@ -120,6 +122,7 @@ impl Journal {
             last,
             positions: BTreeMap::new(),
             failed: false,
+            scratch: Vec::new(),
             #[cfg(test)]
             fault: None,
             _lock: lock,
@@ -154,6 +157,7 @@ impl Journal {
             positions: read.positions,
             segments: read.segments,
             failed: false,
+            scratch: Vec::new(),
             #[cfg(test)]
             fault: None,
             _lock: lock,
@@ -219,13 +223,32 @@ impl Journal {
         let mut last = self.last;
         follow(&mut last, self.epoch(), messages)
             .map_err(|(stream, sequence)| JournalError::OutOfOrder { stream, sequence })?;
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
         Frame::encode(positions, messages, &mut bytes);
+        let bound = self.append_frame(room, &bytes, messages.len(), positions);
+        self.scratch = bytes;
+        bound?;
+        self.last = last;
+        apply(&mut self.positions, positions);
+        if let Some(active) = self.segments.back_mut() {
+            active.last = last;
+        }
+        Ok(())
+    }
+
+    fn append_frame(
+        &mut self,
+        room: Room,
+        bytes: &[u8],
+        messages: usize,
+        positions: &[Position],
+    ) -> Result<(), JournalError> {
         if bytes.len() > FRAME_BYTES_MAX
-            || messages.len() > FRAME_MESSAGES_MAX
+            || messages > FRAME_MESSAGES_MAX
             || positions.len() + self.positions.len() > POSITIONS_MAX
         {
-            let (messages, bytes) = (messages.len(), bytes.len());
+            let bytes = bytes.len();
             return Err(JournalError::TooLarge { messages, bytes });
         }
         self.check_room(room, bytes.len() as u64)?;
@@ -236,13 +259,16 @@ impl Journal {
         {
             self.roll(self.epoch())?;
         }
-        self.write(&bytes)?;
-        self.last = last;
-        apply(&mut self.positions, positions);
-        if let Some(active) = self.segments.back_mut() {
-            active.last = last;
-        }
-        Ok(())
+        self.write(bytes)
+    }
+
+    /// The place behind the last frame.
+    pub(crate) fn end(&self) -> Cursor {
+        let last = self.segments.back();
+        last.map_or(Cursor::default(), |last| Cursor {
+            number: last.number,
+            offset: last.len,
+        })
     }
 
     /// The frame after `cursor` and the place behind it; `None` after the last one. A cursor

@@ -89,6 +89,8 @@ pub(crate) struct Reading {
     /// Size and change when the window was last found in its place.
     checked: Option<(u64, i128)>,
     trail: Trail,
+    /// Length of the last record's event.
+    value_len: usize,
 }
 
 /// The bytes that a position is recognised by, as records pass.
@@ -136,6 +138,7 @@ impl Reading {
                 tail,
                 ..Trail::default()
             },
+            value_len: 0,
         }))
     }
 
@@ -278,7 +281,12 @@ impl Reading {
         // INVARIANT: a format consumes no more than it was given.
         assert!(consumed <= input.len(), "a format consumed {consumed}");
         let at = self.at + consumed as u64;
-        let found = event.map(|event| (event.to_json(), event.head().masked));
+        let found = event.map(|event| {
+            // Records of one file are of about the same length.
+            let mut value = Vec::with_capacity(self.value_len + self.value_len / 8);
+            event.write_json(&mut value);
+            (value, event.head().masked)
+        });
         let bytes = input.get(..consumed).unwrap_or_default();
         self.trail.pass(bytes);
         self.start += consumed;
@@ -286,6 +294,7 @@ impl Reading {
         let Some((value, masked)) = found else {
             return consumed > 0;
         };
+        self.value_len = value.len();
         self.trail.end_record(at);
         budget.spend(value.len());
         out.push(Record {

@@ -71,6 +71,15 @@ enum OldEpochs {
     Before(Stream, Sequence),
 }
 
+/// One frame on its way to the log.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    messages: Vec<Message>,
+    behind: Cursor,
+    /// The journal's.
+    epoch: Epoch,
+}
+
 /// The sender of one source.
 pub(crate) struct Sending {
     source: SourceId,
@@ -100,6 +109,8 @@ pub(crate) struct Sending {
     /// How the streams stood after frames that were sent of late: what is acknowledged is mostly
     /// one of these, and is not looked for on the disk.
     ends: VecDeque<(Stream, Sequence, MessageMac)>,
+    /// The frame that was bound last, and the places before and behind it.
+    recent: Option<(Cursor, Cursor, Vec<Message>)>,
     retry_at: i64,
     pause: i64,
 }
@@ -128,6 +139,7 @@ impl Sending {
             holes: Holes::default(),
             lost_at: None,
             ends: VecDeque::new(),
+            recent: None,
             retry_at: i64::MIN,
             pause: PAUSE_MIN_NS,
         }
@@ -232,30 +244,87 @@ impl Sending {
 
     /// Sends what is bound and was not sent.
     pub(crate) fn send(&mut self, journal: &Journal, now: Moment) -> Result<Found, JournalError> {
-        if now.monotonic.0 < self.retry_at.max(self.trying.unwrap_or(i64::MIN)) {
-            return Ok(Found::Waiting);
-        }
         for _ in 0..FRAMES_MAX {
-            let Some((frame, behind)) = journal.next(self.cursor)? else {
+            let Some(parcel) = self.pack(journal, now)? else {
                 return Ok(Found::AllSent);
             };
-            let resent = behind <= self.sent;
-            let messages: Vec<Message> = (frame.messages.into_iter())
-                .filter(|message| !self.is_covered(message))
-                .filter(|message| !resent || self.again.wants(message))
-                .collect();
-            if !messages.is_empty() && !self.send_some(&messages, journal.epoch(), now) {
+            if self.send_packed(parcel, now) == Found::Waiting {
                 return Ok(Found::Waiting);
-            }
-            self.cursor = behind;
-            self.sent = self.sent.max(behind);
-            if let Some(last) = messages.last().filter(|last| last.epoch == journal.epoch()) {
-                self.ends.push_back((last.stream, last.sequence, last.mac));
-                let over = self.ends.len().saturating_sub(ENDS_MAX);
-                self.ends.drain(..over);
             }
         }
         Ok(Found::More)
+    }
+
+    /// The frame that is to be sent next; `None` behind the last one. It may be sent while the
+    /// journal is appended to.
+    pub(crate) fn pack(
+        &mut self,
+        journal: &Journal,
+        now: Moment,
+    ) -> Result<Option<Parcel>, JournalError> {
+        let epoch = journal.epoch();
+        if self.is_waiting(now) {
+            let (messages, behind) = (Vec::new(), self.cursor);
+            return Ok(Some(Parcel {
+                messages,
+                behind,
+                epoch,
+            }));
+        }
+        let (messages, behind) = match self.recalled() {
+            Some(recent) => recent,
+            None => match journal.next(self.cursor)? {
+                Some((frame, behind)) => (frame.messages, behind),
+                None => return Ok(None),
+            },
+        };
+        let resent = behind <= self.sent;
+        let messages = (messages.into_iter())
+            .filter(|message| !self.is_covered(message))
+            .filter(|message| !resent || self.again.wants(message))
+            .collect();
+        Ok(Some(Parcel {
+            messages,
+            behind,
+            epoch,
+        }))
+    }
+
+    /// Sends a frame, or waits.
+    pub(crate) fn send_packed(&mut self, parcel: Parcel, now: Moment) -> Found {
+        let Parcel {
+            messages,
+            behind,
+            epoch,
+        } = parcel;
+        if self.is_waiting(now) {
+            return Found::Waiting;
+        }
+        if !messages.is_empty() && !self.send_some(&messages, epoch, now) {
+            return Found::Waiting;
+        }
+        self.cursor = behind;
+        self.sent = self.sent.max(behind);
+        if let Some(last) = messages.last().filter(|last| last.epoch == epoch) {
+            self.ends.push_back((last.stream, last.sequence, last.mac));
+            let over = self.ends.len().saturating_sub(ENDS_MAX);
+            self.ends.drain(..over);
+        }
+        Found::More
+    }
+
+    /// A frame that was just bound: it need not be read from the disk if it is sent next.
+    pub(crate) fn remember(&mut self, before: Cursor, behind: Cursor, messages: Vec<Message>) {
+        self.recent = Some((before, behind, messages));
+    }
+
+    fn recalled(&mut self) -> Option<(Vec<Message>, Cursor)> {
+        let (before, behind, messages) = self.recent.take()?;
+        (before == self.cursor).then_some((messages, behind))
+    }
+
+    fn is_waiting(&self, now: Moment) -> bool {
+        now.monotonic.0 < self.retry_at.max(self.trying.unwrap_or(i64::MIN))
     }
 
     /// What was sent and is not covered has to be sent again. If that brought nothing, the log

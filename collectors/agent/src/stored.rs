@@ -55,16 +55,16 @@ pub struct Frame {
 impl SegmentHeader {
     /// The stored bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut body = Vec::new();
-        body.extend_from_slice(&self.source.0.to_be_bytes());
-        body.extend_from_slice(&self.epoch.0.to_be_bytes());
-        for last in &self.last {
-            body.extend_from_slice(&last.sequence.0.to_be_bytes());
-            body.extend_from_slice(&last.mac);
-        }
-        put_positions(&self.positions, &mut body);
         let mut out = SEGMENT_MARK.to_vec();
-        put_checked(&body, &mut out);
+        put_checked(&mut out, |out| {
+            out.extend_from_slice(&self.source.0.to_be_bytes());
+            out.extend_from_slice(&self.epoch.0.to_be_bytes());
+            for last in &self.last {
+                out.extend_from_slice(&last.sequence.0.to_be_bytes());
+                out.extend_from_slice(&last.mac);
+            }
+            put_positions(&self.positions, out);
+        });
         out
     }
 
@@ -103,20 +103,20 @@ impl SegmentHeader {
 impl Frame {
     /// Appends the stored bytes of a batch.
     pub fn encode(positions: &[Position], messages: &[Message], out: &mut Vec<u8>) {
-        let mut body = Vec::new();
-        put_positions(positions, &mut body);
-        body.extend_from_slice(&length_u32(messages.len()).to_be_bytes());
-        for message in messages {
-            body.push(message.stream.number());
-            body.extend_from_slice(&message.flags.0.to_be_bytes());
-            body.extend_from_slice(&message.sequence.0.to_be_bytes());
-            body.extend_from_slice(&message.prev);
-            body.extend_from_slice(&message.mac);
-            body.extend_from_slice(&length_u32(message.value.len()).to_be_bytes());
-            body.extend_from_slice(&message.value);
-        }
         out.extend_from_slice(FRAME_MARK);
-        put_checked(&body, out);
+        put_checked(out, |out| {
+            put_positions(positions, out);
+            out.extend_from_slice(&length_u32(messages.len()).to_be_bytes());
+            for message in messages {
+                out.push(message.stream.number());
+                out.extend_from_slice(&message.flags.0.to_be_bytes());
+                out.extend_from_slice(&message.sequence.0.to_be_bytes());
+                out.extend_from_slice(&message.prev);
+                out.extend_from_slice(&message.mac);
+                out.extend_from_slice(&length_u32(message.value.len()).to_be_bytes());
+                out.extend_from_slice(&message.value);
+            }
+        });
     }
 
     /// Reads the frame that `bytes` begin with; says how many bytes it takes.
@@ -199,12 +199,19 @@ fn positions(fields: &mut Fields<'_>) -> Result<Vec<Position>, FormatError> {
 }
 
 /// Length, CRC32C over length and body, body.
-fn put_checked(body: &[u8], out: &mut Vec<u8>) {
+fn put_checked(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    let head = out.len();
+    out.extend_from_slice(&[0; 8]);
+    body(out);
+    let Some((head, body)) = (out.get_mut(head..)).and_then(<[u8]>::split_first_chunk_mut::<8>)
+    else {
+        return;
+    };
     let len = length_u32(body.len()).to_be_bytes();
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&len), body);
-    out.extend_from_slice(&len);
-    out.extend_from_slice(&crc.to_be_bytes());
-    out.extend_from_slice(body);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&len), body).to_be_bytes();
+    for (to, from) in head.iter_mut().zip(len.into_iter().chain(crc)) {
+        *to = from;
+    }
 }
 
 fn checked_body<'a>(what: &'static str, fields: &mut Fields<'a>) -> Result<&'a [u8], FormatError> {

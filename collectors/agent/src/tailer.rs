@@ -73,6 +73,8 @@ pub struct Poll {
     pub lag_bytes: u64,
     /// Native bytes that became records.
     pub read_bytes: u64,
+    /// Records of files that are read on, and nothing else: reading may go on while it is bound.
+    pub(crate) plain: bool,
 }
 
 /// Follows the files of one source.
@@ -174,6 +176,14 @@ impl Tailer {
                 masked: false,
             });
         }
+        poll.plain = self.said == 0
+            && self.given_up.is_empty()
+            && self.has_begun()
+            && !poll
+                .records
+                .iter()
+                .any(|one| one.kind == RecordKind::Notice)
+            && self.known.values().all(Tracked::is_plain);
         poll.positions = self.changed();
         poll.read_bytes = self.known.values().map(Tracked::unbound_bytes).sum();
         poll.lag_bytes = self.known.values().map(Tracked::lag_bytes).sum();
@@ -188,7 +198,19 @@ impl Tailer {
         self.known.values_mut().for_each(Tracked::is_bound);
     }
 
-    /// The journal has nothing of what the last poll gave: it is read again.
+    /// What the last poll gave is plain, and is being bound while reading goes on:
+    /// [`Tailer::handed_is_bound`] or [`Tailer::rewind`] says what became of it.
+    pub(crate) fn hand_over(&mut self) {
+        self.known.values_mut().for_each(Tracked::hand_over);
+    }
+
+    /// The journal has what was handed over.
+    pub(crate) fn handed_is_bound(&mut self) {
+        self.known.values_mut().for_each(Tracked::handed_is_bound);
+    }
+
+    /// The journal has nothing of what the last poll gave, or of what was handed over: it is read
+    /// again.
     pub fn rewind(&mut self) {
         self.known.values_mut().for_each(Tracked::rewind);
     }

@@ -22,6 +22,8 @@ pub(crate) struct Tracked {
     pub(crate) position: FilePosition,
     /// As the journal has it, apart from where it was found.
     bound: FilePosition,
+    /// As it is on its way into the journal while reading goes on.
+    handed: Option<FilePosition>,
     /// The journal does not have it as it is now.
     pub(crate) dirty: bool,
     pub(crate) path: PathBuf,
@@ -75,6 +77,7 @@ impl Tracked {
     pub(crate) fn known(position: FilePosition) -> Tracked {
         Tracked {
             bound: position.clone(),
+            handed: None,
             path: position.path.clone(),
             gzip: position.path.extension().is_some_and(|e| e == "gz"),
             position,
@@ -268,9 +271,29 @@ impl Tracked {
         }
     }
 
-    /// Bytes that were read since the journal was told.
+    /// Bytes that were read since the journal was told, or is being told.
     pub(crate) fn unbound_bytes(&self) -> u64 {
-        self.position.offset.saturating_sub(self.bound.offset)
+        let told = self.handed.as_ref().unwrap_or(&self.bound);
+        self.position.offset.saturating_sub(told.offset)
+    }
+
+    /// Whether nothing but reading on has to be undone if the journal does not take it.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.finishing
+    }
+
+    /// It is on its way into the journal as it is now; reading goes on meanwhile.
+    pub(crate) fn hand_over(&mut self) {
+        if std::mem::take(&mut self.dirty) {
+            self.handed = Some(self.position.clone());
+        }
+    }
+
+    /// What was handed over is in the journal.
+    pub(crate) fn handed_is_bound(&mut self) {
+        if let Some(handed) = self.handed.take() {
+            self.bound = handed;
+        }
     }
 
     /// As the journal is to have it.
@@ -293,12 +316,13 @@ impl Tracked {
             }
         }
         self.bound = self.position.clone();
-        self.dirty = false;
+        (self.handed, self.dirty) = (None, false);
     }
 
     /// The journal did not take it: reading goes back to what it has.
     pub(crate) fn rewind(&mut self) {
         self.finishing = false;
+        self.dirty |= self.handed.take().is_some();
         let bound = &self.bound;
         if self.position.offset == bound.offset && self.open.as_ref().is_none_or(|o| !o.has_rest())
         {
