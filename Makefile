@@ -14,7 +14,7 @@ help:
 	@echo 'make check    format, lints and docs, with warnings denied'
 	@echo 'make format   formats the sources'
 	@echo 'make interop  checks by programs that others wrote (needs Go and Python as well)'
-	@echo 'make bench    measures appending, beside the raw loop of this machine'
+	@echo 'make bench    measures appending, parsing and collecting, beside raw loops of this machine'
 
 demo: build
 	$(CUSTODY) demo
@@ -48,3 +48,5 @@ interop: build
 
 bench: build
 	$(CUSTODY) bench append --json
+	$(CUSTODY) bench parse --json
+	$(CUSTODY) bench collect --json

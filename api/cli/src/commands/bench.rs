@@ -1,34 +1,31 @@
-//! `custody bench append`: what this machine can append, beside a raw loop that does the same work
-//! on the same bytes in the same run. Works in a folder of its own below TMPDIR, without settings.
+//! `custody bench`: what this machine can do, beside a raw loop over the same bytes in the same run.
+//! Works in a folder of its own below TMPDIR, without settings.
 //!
-//! Not here: the measuring (ledger/log).
+//! Not here: the measuring of appends (ledger/log).
 
-use clap::{Args, Subcommand};
-use ledger_log::bench::{AppendPlan, AppendResult, append};
+use std::path::Path;
+
+use clap::Subcommand;
 
 use crate::commands::Context;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::output::count;
+
+mod append;
+mod collect;
+mod figures;
+mod native;
+mod parse;
 
 /// What is measured.
 #[derive(Subcommand, Debug)]
 pub enum BenchCommand {
     /// Appending events: throughput, latency, CPU, memory, disk, recovery
-    Append(AppendArgs),
-}
-
-/// How much.
-#[derive(Args, Debug)]
-pub struct AppendArgs {
-    /// Events of the throughput run
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
-    entries: u64,
-    /// Events of a batch
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    batch: u16,
+    Append(append::AppendArgs),
+    /// Native records to masked events, on one core
+    Parse(parse::ParseArgs),
+    /// A file to durable entries: an agent and a log in one process
+    Collect(collect::CollectArgs),
 }
 
 /// Runs it.
@@ -36,88 +33,23 @@ pub struct AppendArgs {
 /// # Errors
 /// A folder that cannot be written, a log that stopped.
 pub fn run(command: &BenchCommand, context: &Context) -> Result<Exit, CommandError> {
-    let BenchCommand::Append(args) = command;
+    match command {
+        BenchCommand::Append(args) => append::run(args, context),
+        BenchCommand::Parse(args) => parse::run(args, context),
+        BenchCommand::Collect(args) => collect::run(args, context),
+    }
+}
+
+/// Works in a folder that is removed at the end.
+fn in_a_folder<T>(work: impl FnOnce(&Path) -> Result<T, CommandError>) -> Result<T, CommandError> {
     let folder = tempfile::Builder::new()
         .prefix("custody-bench-")
         .tempdir()
         .map_err(CommandError::file("creating", &std::env::temp_dir()))?;
-    let plan = AppendPlan {
-        entries: args.entries,
-        batch: usize::from(args.batch),
-        ..AppendPlan::default()
-    };
-    let result = append(folder.path(), &plan, &|step| context.output.say(step))?;
+    let result = work(folder.path())?;
     let path = folder.path().to_owned();
     folder
         .close()
         .map_err(CommandError::file("removing", &path))?;
-    let printed = if context.output.is_json() {
-        context.output.json(&result)
-    } else {
-        context.output.fields(&fields(&result))
-    };
-    printed.map_err(CommandError::Stdout)?;
-    Ok(Exit::Done)
-}
-
-fn fields(result: &AppendResult) -> Vec<(&str, String)> {
-    let entries = count(result.entries);
-    let recovered = count(result.recovery_entries);
-    let mut fields = vec![
-        (
-            "entries",
-            format!("{entries} of {:.0} bytes", result.event_bytes),
-        ),
-        (
-            "durable",
-            format!("{:.0} a second, in {:.2} s", result.per_s, result.seconds),
-        ),
-        (
-            "raw loop",
-            format!(
-                "{:.0} a second, ratio {:.2}",
-                result.raw_per_s, result.ratio
-            ),
-        ),
-        ("CPU", format!("{} an event", us(result.cpu_us_per))),
-        ("one event", one_event(result)),
-        ("published", published(result)),
-        (
-            "signing",
-            format!("{:.2} % of a core, each second", result.signing_percent),
-        ),
-        (
-            "memory",
-            format!(
-                "{:.0} MiB, {:.0} early",
-                result.rss_mib, result.rss_early_mib
-            ),
-        ),
-        (
-            "disk",
-            format!("{:.0} bytes an event", result.disk_bytes_per),
-        ),
-        (
-            "recovery",
-            format!("{:.2} s with {recovered} entries", result.recovery_s),
-        ),
-    ];
-    let stages = result.stages.iter();
-    fields.extend(stages.map(|(name, cost)| (name.as_str(), us(*cost))));
-    fields
-}
-
-fn one_event(result: &AppendResult) -> String {
-    let (p50, p99) = (us(result.p50_us), us(result.p99_us));
-    let raw = us(result.raw_pairs_p99_us);
-    format!("p50 {p50}, p99 {p99}; two raw writes and syncs p99 {raw}")
-}
-
-fn published(result: &AppendResult) -> String {
-    let (p50, p99) = (us(result.published_p50_us), us(result.published_p99_us));
-    format!("p50 {p50}, p99 {p99}, at 10,000 a second and 20 ms")
-}
-
-fn us(value: f64) -> String {
-    format!("{value:.2} us")
+    Ok(result)
 }
