@@ -2,7 +2,7 @@
 //!
 //! Not here: where the secret stands relative to the name (see `rules`).
 
-use super::Kind;
+use super::{Kind, prefilter};
 
 /// The longest name that is looked at.
 const NAME_MAX: usize = 128;
@@ -60,7 +60,8 @@ const HARMLESS: &[&str] = &[
 
 /// What a secret beside this name would be.
 pub(super) fn sensitive(name: &str) -> Option<Kind> {
-    if name.len() < 3 || name.len() > NAME_MAX {
+    // Most names have nothing of a secret's in them, which is seen without another copy of them.
+    if name.len() < 3 || name.len() > NAME_MAX || !prefilter::hit(name.as_bytes()) {
         return None;
     }
     let name = name.to_ascii_lowercase();
@@ -84,6 +85,7 @@ pub(super) fn sensitive(name: &str) -> Option<Kind> {
 
 /// Whether a function of this name takes a secret among its arguments (pgcrypto and its like).
 pub(super) fn takes_secret(function: &str) -> bool {
+    const FAMILY: &str = "pgp_sym_";
     const NAMES: &[&str] = &[
         "crypt",
         "encrypt",
@@ -99,8 +101,9 @@ pub(super) fn takes_secret(function: &str) -> bool {
         "des_decrypt",
         "scram_build_secret",
     ];
-    let name = function.to_ascii_lowercase();
-    NAMES.contains(&name.as_str()) || name.starts_with("pgp_sym_")
+    let family = function.get(..FAMILY.len());
+    NAMES.iter().any(|name| function.eq_ignore_ascii_case(name))
+        || family.is_some_and(|family| family.eq_ignore_ascii_case(FAMILY))
 }
 
 /// Whether a literal can be a name, as in `set_config('app.secret', …)`.
@@ -110,4 +113,21 @@ pub(super) fn is_name_like(body: &str) -> bool {
         && body
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefilter_finds_every_name() {
+        let lists = [PASSWORD_PARTS, PASSWORD_WORDS, AUTH_PARTS, AUTH_WORDS];
+        for name in lists.into_iter().flatten() {
+            assert!(sensitive(name).is_some(), "{name}");
+            assert!(sensitive(&format!("app.{}", name.to_uppercase())).is_some());
+        }
+        for name in ["id", "note", "spawn", "crosswalk", "privat_ekey"] {
+            assert_eq!(sensitive(name), None, "{name}");
+        }
+    }
 }

@@ -156,7 +156,7 @@ impl<'t> Level<'t, '_> {
         match token.kind {
             TokenKind::Word => {
                 let word = token.text(self.text);
-                if takes_secret(word) && self.punct(at + 1, b'(') {
+                if self.punct(at + 1, b'(') && takes_secret(word) {
                     self.mask_call(at + 1, Kind::Password);
                 } else if word.eq_ignore_ascii_case("identified") {
                     self.identified(at);
