@@ -41,7 +41,7 @@ pub(crate) struct Source {
 
 impl Source {
     /// An event to begin with, for a record with this text.
-    pub(crate) fn draft(&self, record: &Record<'_>, text: &str, invalid: bool) -> Draft {
+    pub(crate) fn draft<'e>(&self, record: &Record<'_>, text: &str, invalid: bool) -> Draft<'e> {
         let was_cut = record.whole.is_some();
         let mut draft = Draft {
             event: Box::default(),
@@ -88,14 +88,14 @@ impl Source {
         if draft.cut {
             raw = Cow::Owned(without_open_number(&raw).to_owned());
         }
-        draft.event.raw_data = draft.text(&raw, RAW_MAX);
-        draft.finish(record, &self.digests)
+        draft.event.raw_data = draft.text(raw, RAW_MAX);
+        Box::new(draft.finish(&record, &self.digests).into_owned())
     }
 }
 
 /// An event while it is made: masking notes what it did.
-pub(crate) struct Draft {
-    pub(crate) event: Box<Event<'static>>,
+pub(crate) struct Draft<'e> {
+    pub(crate) event: Box<Event<'e>>,
     pub(crate) mask: MaskOptions,
     pub(crate) dialect: Dialect,
     /// The whole record holds nothing to mask, so none of its texts does.
@@ -106,7 +106,7 @@ pub(crate) struct Draft {
     pub(crate) cut: bool,
 }
 
-impl Draft {
+impl<'e> Draft<'e> {
     /// Notes what is peculiar about the record.
     pub(crate) fn flag(&mut self, name: &'static str, on: bool) {
         if on {
@@ -164,18 +164,17 @@ impl Draft {
     }
 
     /// A text of the event, cut at its limit; none when it is empty.
-    pub(crate) fn text(&mut self, text: &str, budget: usize) -> Option<Text<'static>> {
+    pub(crate) fn text(&mut self, mut text: Cow<'e, str>, budget: usize) -> Option<Text<'e>> {
         if text.is_empty() {
             return None;
         }
-        let mut now = Cow::Borrowed(text);
-        self.cut |= cut(&mut now, budget);
-        Some(Text::from(now.into_owned()))
+        self.cut |= cut(&mut text, budget);
+        Some(Text::from(text))
     }
 
     /// Size, digest and marks of what was changed.
-    pub(crate) fn finish(mut self, record: Record<'_>, digests: &Digests) -> Box<Event<'static>> {
-        let whole = record.whole.unwrap_or_else(|| {
+    pub(crate) fn finish(mut self, record: &Record<'_>, digests: &Digests) -> Box<Event<'e>> {
+        let whole = record.whole.clone().unwrap_or_else(|| {
             let size = u64::try_from(record.bytes.len()).unwrap_or(u64::MAX);
             let mut digest = digests.raw();
             if self.changed || self.cut {
@@ -197,14 +196,21 @@ impl Draft {
 }
 
 /// The client from `host:port` or `[local]`.
-pub(crate) fn endpoint(from: &str) -> Endpoint<'static> {
+pub(crate) fn endpoint(from: Cow<'_, str>) -> Endpoint<'_> {
+    match from {
+        Cow::Borrowed(from) => read_endpoint(from),
+        Cow::Owned(from) => read_endpoint(&from).into_owned(),
+    }
+}
+
+fn read_endpoint(from: &str) -> Endpoint<'_> {
     let mut endpoint = Endpoint::default();
     let (host, port) = match from.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok() => (host, port.parse().ok()),
         _ => (from, None),
     };
     endpoint.port = port;
-    let text = Some(Text::from(host.to_owned())).filter(|text| !text.is_empty());
+    let text = Some(Text::from(host)).filter(|text| !text.is_empty());
     if host.parse::<IpAddr>().is_ok() {
         endpoint.ip = text;
     } else if host.starts_with('[') {

@@ -3,12 +3,14 @@
 //!
 //! What a record looks like is a [`Form`]'s business. Not here: what a record means.
 
+use std::borrow::Cow;
+
 use ledger_event::{Event, Text};
 
 use crate::csv::{Scan, Scanner};
 use crate::format::{Format, RECORD_BYTES_MAX, Step};
 use crate::postgresql::Lines;
-use crate::text::{Digest, Digests};
+use crate::text::{Digest, Digests, lossless};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -44,13 +46,27 @@ pub(crate) trait Form {
     fn ending(&self) -> Ending;
 
     /// The event of a record.
-    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'static>>, Refused<'i>>;
+    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'i>>, Refused<'i>>;
 
     /// The event of bytes that are no record.
     fn unparsed(&mut self, record: Record<'_>, reason: NotARow) -> Box<Event<'static>>;
 
     /// The digests of the source.
     fn digests(&self) -> &Digests;
+}
+
+/// Reads the text of a record. One that is not UTF-8 is read from a copy, and so owns its texts.
+pub(crate) fn read_text<'i, F>(record: Record<'i>, read: F) -> Result<Box<Event<'i>>, Refused<'i>>
+where
+    F: for<'t> FnOnce(&'t str, bool, &Record<'_>) -> Result<Box<Event<'t>>, NotARow>,
+{
+    let made = match lossless(record.bytes) {
+        (Cow::Borrowed(text), invalid) => read(text, invalid, &record),
+        (Cow::Owned(text), invalid) => {
+            read(&text, invalid, &record).map(|event| Box::new(event.into_owned()))
+        }
+    };
+    made.map_err(|reason| Box::new((reason, record)))
 }
 
 /// How the end of a record is found; it can go on in the next window.
@@ -282,6 +298,7 @@ impl<F: Form> Stream<F> {
             Some(reason) => Err(Box::new((reason, record))),
             None => self.form.event(record),
         };
+        let made = made.map(|event| Box::new(event.into_owned()));
         let (event, parsed) = match made {
             Ok(event) => (event, true),
             Err(refused) => {

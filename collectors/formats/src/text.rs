@@ -102,6 +102,7 @@ impl Digests {
 }
 
 /// A digest under the source's key.
+#[derive(Clone)]
 pub(crate) struct Digest(Hmac<Sha256>);
 
 impl Digest {

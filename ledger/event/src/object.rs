@@ -153,6 +153,46 @@ impl<T: Element> Leaf for Vec<T> {
     }
 }
 
+/// The same value, independent of what it was read from.
+pub(crate) trait Owned {
+    /// Its type.
+    type Own;
+    fn owned(self) -> Self::Own;
+}
+
+impl Owned for Text<'_> {
+    type Own = Text<'static>;
+    fn owned(self) -> Text<'static> {
+        self.into_owned()
+    }
+}
+
+impl<T: Owned> Owned for Option<T> {
+    type Own = Option<T::Own>;
+    fn owned(self) -> Self::Own {
+        self.map(T::owned)
+    }
+}
+
+impl<T: Owned> Owned for Vec<T> {
+    type Own = Vec<T::Own>;
+    fn owned(self) -> Self::Own {
+        self.into_iter().map(T::owned).collect()
+    }
+}
+
+macro_rules! already_owned {
+    ($($ty:ty),*) => {$(
+        impl Owned for $ty {
+            type Own = $ty;
+            fn owned(self) -> $ty {
+                self
+            }
+        }
+    )*};
+}
+already_owned!(u8, u16, u32, u64, i32, i64, bool);
+
 /// An object that is read in place: events are large, and building them by moves costs more than
 /// reading them.
 pub(crate) trait Fill<'de> {
@@ -305,6 +345,21 @@ macro_rules! object {
                     deserializer,
                 )?;
                 Ok(value)
+            }
+        }
+
+        impl $name<'_> {
+            /// The same, independent of what it was read from.
+            #[must_use]
+            pub fn into_owned(self) -> $name<'static> {
+                $name { $( $field: $crate::object::Owned::owned(self.$field), )* }
+            }
+        }
+
+        impl $crate::object::Owned for $name<'_> {
+            type Own = $name<'static>;
+            fn owned(self) -> $name<'static> {
+                self.into_owned()
             }
         }
 

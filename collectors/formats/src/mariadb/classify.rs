@@ -15,7 +15,7 @@ use super::statement::Statement;
 const DENIED: &[u32] = &[1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698, 1873];
 
 /// Sets class, activity and what the class asks for. `object` is the table of a table access.
-pub(crate) fn classify(event: &mut Event<'_>, line: &Line<'_>, object: Option<Text<'static>>) {
+pub(crate) fn classify<'l>(event: &mut Event<'l>, line: &Line<'_>, object: Option<Text<'l>>) {
     if line.retcode.is_some_and(|code| DENIED.contains(&code)) {
         event.severity_id = Some(2);
     }
@@ -51,7 +51,7 @@ fn authentication(event: &mut Event<'_>, activity: u16) {
     event.is_remote = Some(!local);
 }
 
-fn table(event: &mut Event<'_>, activity: u16, object: Option<Text<'static>>) {
+fn table<'l>(event: &mut Event<'l>, activity: u16, object: Option<Text<'l>>) {
     event.table.name.clone_from(&object);
     event.unmapped.object_type = Some(Text::from("TABLE"));
     event.unmapped.object_name = object;
@@ -75,11 +75,11 @@ fn data(event: &mut Event<'_>, activity: u16) {
 }
 
 /// 3004: an object is created, changed or dropped.
-fn definition(
-    event: &mut Event<'_>,
+fn definition<'l>(
+    event: &mut Event<'l>,
     activity: u16,
     kind: &str,
-    name: Option<impl Into<Text<'static>>>,
+    name: Option<impl Into<Text<'l>>>,
 ) {
     event.classify(3004, activity);
     event.entity.r#type = Some(Text::from(kind.to_owned()));

@@ -13,7 +13,7 @@ use super::classify;
 use super::line::{self, Line, Operation};
 use crate::draft::{Draft, NAME_MAX, RAW_MAX, STATEMENT_MAX, Source, endpoint};
 use crate::mask;
-use crate::stream::{Ending, Form, NotARow, Record, Refused};
+use crate::stream::{Ending, Form, NotARow, Record, Refused, read_text};
 use crate::text::{Digests, lossless, without_open_number};
 use crate::zone::{self, Time, Zone};
 
@@ -72,7 +72,13 @@ impl ServerAudit {
     }
 
     /// What the server writes as numbers and times.
-    fn head(&self, draft: &mut Draft, line: &Line<'_>, time: &Time, record: &Record<'_>) {
+    fn head<'l>(
+        &self,
+        draft: &mut Draft<'l>,
+        line: &Line<'l>,
+        time: &Time,
+        record: &Record<'_>,
+    ) {
         let mut uid = self.source.digests.identity();
         uid.update(&record.offset.to_be_bytes())
             .update(record.bytes);
@@ -82,10 +88,11 @@ impl ServerAudit {
         metadata.log_name = Some(Text::from("server_audit"));
         metadata.event_code = Some(Text::from(line.operation.name()));
         metadata.uid = Some(Text::from(uid.hex(16)));
-        metadata.original_event_uid =
-            Some(Text::from(format!("{}/{}", line.connection, line.query)));
-        metadata.correlation_uid = Some(Text::from(line.connection.to_string()));
-        metadata.original_time = Some(Text::from(line.timestamp.to_owned()));
+        let connection = line.connection.to_string();
+        let query = line.query.to_string();
+        metadata.original_event_uid = Some(Text::from([&connection, "/", &*query].concat()));
+        metadata.correlation_uid = Some(Text::from(connection.clone()));
+        metadata.original_time = Some(Text::from(line.timestamp));
         if let Some((zone, flag)) = &time.assumed {
             event.unmapped.zone = Some(Text::from(zone.clone()));
             event.unmapped.flags.push(Text::from(*flag));
@@ -101,12 +108,12 @@ impl ServerAudit {
         });
         let code = line.retcode.filter(|code| *code != 0);
         event.status_code = code.map(|code| Text::from(code.to_string()));
-        event.actor.session.uid = Some(Text::from(line.connection.to_string()));
+        event.actor.session.uid = Some(Text::from(connection));
         event.unmapped.statement_id = i64::try_from(line.query).ok().filter(|id| *id != 0);
     }
 
     /// Masks every field that can hold free text.
-    fn mask(&self, draft: &mut Draft, line: &mut Line<'_>) {
+    fn mask(&self, draft: &mut Draft<'_>, line: &mut Line<'_>) {
         let cut = line.operation == Operation::Query && line.written + 1 >= self.limit;
         if cut {
             draft.cut = true;
@@ -117,7 +124,9 @@ impl ServerAudit {
         draft.plain("src_endpoint.name", &mut line.host);
         draft.plain("database.name", &mut line.database);
         if line.operation == Operation::Query {
-            draft.clean &= mask::is_clean(&line.object);
+            // What the plugin escaped was not seen as what it is.
+            let unescaped = matches!(line.object, Cow::Owned(_));
+            draft.clean &= !unescaped || mask::is_clean(&line.object);
             draft.sql("query_info.query_string", &mut line.object);
             if draft.cut {
                 // What is left of a number that was cut is no card number any more.
@@ -129,39 +138,37 @@ impl ServerAudit {
     }
 
     /// Names, statement, class: all masked by now.
-    fn body(draft: &mut Draft, line: &Line<'_>) {
-        draft.event.actor.user.name = draft.text(&line.username, NAME_MAX);
-        draft.event.src_endpoint = endpoint(&line.host);
-        draft.event.database.name = draft.text(&line.database, NAME_MAX);
+    fn body<'l>(draft: &mut Draft<'l>, mut line: Line<'l>) {
+        draft.event.actor.user.name = draft.text(line.username.clone(), NAME_MAX);
+        draft.event.src_endpoint = endpoint(std::mem::take(&mut line.host));
+        draft.event.database.name = draft.text(std::mem::take(&mut line.database), NAME_MAX);
         if draft.event.database.name.is_some() {
             draft.event.database.type_id = Some(1);
         }
-        let object = match line.operation {
-            Operation::Query => {
-                draft.event.query_info.query_string = draft.text(&line.object, STATEMENT_MAX);
-                None
-            }
-            _ => draft.text(&line.object, NAME_MAX),
-        };
-        classify::classify(&mut draft.event, line, object);
+        if line.operation == Operation::Query {
+            classify::classify(&mut draft.event, &line, None);
+            let object = std::mem::take(&mut line.object);
+            draft.event.query_info.query_string = draft.text(object, STATEMENT_MAX);
+        } else {
+            let object = draft.text(line.object.clone(), NAME_MAX);
+            classify::classify(&mut draft.event, &line, object);
+        }
         draft.event.place();
     }
 
     /// The native record, masked.
-    fn tail(
-        &self,
-        mut draft: Draft,
-        line: &Line<'_>,
-        text: &str,
-        record: Record<'_>,
-    ) -> Box<Event<'static>> {
-        let mut raw: Cow<'_, str> = if draft.changed {
+    fn raw<'l>(draft: &mut Draft<'l>, line: &Line<'_>, text: &'l str) -> Option<Text<'l>> {
+        let mut raw: Cow<'l, str> = if draft.changed {
             Cow::Owned(written(line))
         } else {
             Cow::Borrowed(text)
         };
         draft.raw(&mut raw);
-        draft.event.raw_data = draft.text(&raw, RAW_MAX);
+        draft.text(raw, RAW_MAX)
+    }
+
+    /// Size and marks.
+    fn tail<'l>(&self, draft: Draft<'l>, record: &Record<'_>) -> Box<Event<'l>> {
         let was_cut = record.whole.is_some();
         let by_server = draft.cut && !was_cut;
         let mut event = draft.finish(record, &self.source.digests);
@@ -217,21 +224,19 @@ impl Form for ServerAudit {
         Ending::Line
     }
 
-    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'static>>, Refused<'i>> {
-        let (text, invalid) = lossless(record.bytes);
-        let read = line::read(&text, record.whole.is_some());
-        let mut line = match read.and_then(|line| self.believe(&line).map(|()| line)) {
-            Ok(line) => line,
-            Err(reason) => return Err(Box::new((reason, record))),
-        };
-        let Some(time) = zone::local(line.time, self.zone.as_ref()) else {
-            return Err(Box::new((NotARow("timestamp is no time"), record)));
-        };
-        let mut draft = self.source.draft(&record, &text, invalid);
-        self.head(&mut draft, &line, &time, &record);
-        self.mask(&mut draft, &mut line);
-        Self::body(&mut draft, &line);
-        Ok(self.tail(draft, &line, &text, record))
+    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'i>>, Refused<'i>> {
+        read_text(record, |text, invalid, record| {
+            let mut line = line::read(text, record.whole.is_some())?;
+            self.believe(&line)?;
+            let time = zone::local(line.time, self.zone.as_ref());
+            let time = time.ok_or(NotARow("timestamp is no time"))?;
+            let mut draft = self.source.draft(record, text, invalid);
+            self.head(&mut draft, &line, &time, record);
+            self.mask(&mut draft, &mut line);
+            draft.event.raw_data = Self::raw(&mut draft, &line, text);
+            Self::body(&mut draft, line);
+            Ok(self.tail(draft, record))
+        })
     }
 
     fn unparsed(&mut self, record: Record<'_>, reason: NotARow) -> Box<Event<'static>> {

@@ -50,6 +50,14 @@ pub(crate) fn read(message: &str, cut: bool) -> Result<Audit<'_>, &'static str> 
     from_fields(fields, cut)
 }
 
+/// Reads a message of pgaudit that may be the only copy of its text.
+pub(crate) fn take(message: Cow<'_, str>, cut: bool) -> Result<Audit<'_>, &'static str> {
+    match message {
+        Cow::Borrowed(message) => read(message, cut),
+        Cow::Owned(message) => read(&message, cut).map(Audit::into_owned),
+    }
+}
+
 /// Reads the fields of an AUDIT text; of a `cut` one, as far as they go.
 pub(crate) fn from_fields(
     fields: Vec<csv::Field<'_>>,
@@ -102,7 +110,69 @@ fn number(text: &str) -> Option<i64> {
     text.parse().ok().filter(|_| text.len() <= COUNT_DIGITS_MAX)
 }
 
+/// Words that pgaudit writes in most records; they need no copy.
+const WORDS: &[&str] = &[
+    "",
+    "<none>",
+    "<not logged>",
+    "<previously logged>",
+    "SESSION",
+    "OBJECT",
+    "READ",
+    "WRITE",
+    "FUNCTION",
+    "ROLE",
+    "DDL",
+    "MISC",
+    "MISC_SET",
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "COPY",
+    "SET",
+    "GRANT",
+    "REVOKE",
+    "EXECUTE",
+    "CREATE TABLE",
+    "CREATE ROLE",
+    "ALTER ROLE",
+    "TABLE",
+    "INDEX",
+    "SEQUENCE",
+    "VIEW",
+    "SCHEMA",
+];
+
+/// A text that outlives what it was read from.
+fn own(text: Cow<'_, str>) -> Cow<'static, str> {
+    match text {
+        Cow::Owned(text) => Cow::Owned(text),
+        Cow::Borrowed(text) => match WORDS.iter().find(|word| **word == text) {
+            Some(word) => Cow::Borrowed(word),
+            None => Cow::Owned(text.to_owned()),
+        },
+    }
+}
+
 impl Audit<'_> {
+    /// The same, independent of the message.
+    fn into_owned(self) -> Audit<'static> {
+        Audit {
+            audit_type: own(self.audit_type),
+            statement_id: self.statement_id,
+            substatement_id: self.substatement_id,
+            class: own(self.class),
+            command: own(self.command),
+            object_type: own(self.object_type),
+            object_name: own(self.object_name),
+            statement: own(self.statement),
+            parameters: own(self.parameters),
+            rows: self.rows,
+            quoted: self.quoted,
+        }
+    }
+
     /// The message again, as pgaudit wrote it when nothing was changed.
     pub(crate) fn message(&self) -> String {
         let mut out = MARK.to_owned();

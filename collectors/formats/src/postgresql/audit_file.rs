@@ -11,7 +11,7 @@ use super::audit::{self, Audit};
 use super::event::{Native, Reader};
 use super::row::{Column, Row, plausible_start};
 use crate::csv::{self, Field, Scanner};
-use crate::stream::{Ending, Form, NotARow, Record, Refused};
+use crate::stream::{Ending, Form, NotARow, Record, Refused, read_text};
 use crate::text::{Digests, lossless};
 use crate::zone;
 
@@ -105,21 +105,16 @@ impl Form for AuditFile {
         Ending::Csv(Scanner::default())
     }
 
-    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'static>>, Refused<'i>> {
-        let (text, invalid) = lossless(record.bytes);
-        let (row, audit, fields) = match read(&text) {
-            Ok(parts) => parts,
-            Err(reason) => return Err(Box::new((reason, record))),
-        };
-        let native = Native {
-            text: &text,
-            invalid,
-            again: &|row: &Row<'_>, audit: Option<&Audit<'_>>| again(&fields, row, audit),
-        };
-        match self.reader.made(row, Some(audit), &native, &record) {
-            Ok(draft) => Ok(draft.finish(record, &self.reader.source.digests)),
-            Err(reason) => Err(Box::new((reason, record))),
-        }
+    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'i>>, Refused<'i>> {
+        read_text(record, |text, invalid, record| {
+            let (row, audit, fields) = read(text)?;
+            let native = Native {
+                text,
+                invalid,
+                again: &|row: &Row<'_>, audit: Option<&Audit<'_>>| again(&fields, row, audit),
+            };
+            self.reader.made(row, Some(audit), &native, record)
+        })
     }
 
     fn unparsed(&mut self, record: Record<'_>, reason: NotARow) -> Box<Event<'static>> {

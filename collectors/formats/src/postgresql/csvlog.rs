@@ -25,7 +25,7 @@ impl Form for Csvlog {
         Ending::Csv(Scanner::default())
     }
 
-    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'static>>, Refused<'i>> {
+    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'i>>, Refused<'i>> {
         self.reader.event(record)
     }
 

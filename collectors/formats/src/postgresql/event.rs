@@ -12,7 +12,7 @@ use super::row::{Column, Row};
 use crate::csv;
 use crate::draft::{Draft, MESSAGE_MAX, NAME_MAX, RAW_MAX, Source, endpoint};
 use crate::mask::{self, MASK};
-use crate::stream::{NotARow, Record, Refused};
+use crate::stream::{NotARow, Record, Refused, read_text};
 use crate::text::without_open_number;
 use crate::zone::{self, Time, Zone};
 
@@ -23,71 +23,71 @@ pub(crate) struct Reader {
 }
 
 /// A record's text, and how its form writes a row that was masked.
-pub(crate) struct Native<'n> {
-    pub(crate) text: &'n str,
+pub(crate) struct Native<'n, 'r> {
+    pub(crate) text: &'r str,
     /// Some byte was not UTF-8.
     pub(crate) invalid: bool,
     pub(crate) again: &'n dyn Fn(&Row<'_>, Option<&Audit<'_>>) -> String,
 }
 
 impl Reader {
-    /// The event of a record of csvlog, or why it is no row. It owns its texts.
-    pub(crate) fn event<'i>(&self, record: Record<'i>) -> Result<Box<Event<'static>>, Refused<'i>> {
-        let was_cut = record.whole.is_some();
-        let (text, invalid) = crate::text::lossless(record.bytes);
-        let native = Native {
-            text: &text,
-            invalid,
-            again: &|row: &Row<'_>, _: Option<&Audit<'_>>| {
-                let mut joined = String::with_capacity(text.len());
-                csv::join(row.values.iter().map(|v| (&*v.text, v.quoted)), &mut joined);
-                joined
-            },
-        };
-        match Row::read(&text, was_cut).and_then(|row| self.made(row, None, &native, &record)) {
-            Ok(draft) => Ok(draft.finish(record, &self.source.digests)),
-            Err(reason) => Err(Box::new((reason, record))),
-        }
+    /// The event of a record of csvlog, or why it is no row.
+    pub(crate) fn event<'i>(&self, record: Record<'i>) -> Result<Box<Event<'i>>, Refused<'i>> {
+        read_text(record, |text, invalid, record| {
+            let native = Native {
+                text,
+                invalid,
+                again: &|row: &Row<'_>, _: Option<&Audit<'_>>| {
+                    let mut joined = String::with_capacity(text.len());
+                    csv::join(row.values.iter().map(|v| (&*v.text, v.quoted)), &mut joined);
+                    joined
+                },
+            };
+            let row = Row::read(text, record.whole.is_some())?;
+            self.made(row, None, &native, record)
+        })
     }
 
-    /// The draft of a row of any form; `audit` when pgaudit's text is not in the message.
+    /// The event of a row of any form; `audit` when pgaudit's text is not in the message.
     pub(crate) fn made<'r>(
         &self,
         mut row: Row<'r>,
         audit: Option<Audit<'r>>,
-        native: &Native<'_>,
+        native: &Native<'_, 'r>,
         record: &Record<'_>,
-    ) -> Result<Draft, NotARow> {
+    ) -> Result<Box<Event<'r>>, NotARow> {
         let was_cut = record.whole.is_some();
         let time = zone::parse(row.get(Column::LogTime), self.zone.as_ref());
         let time = time.ok_or(NotARow("log time is no time"))?;
-        let message = match row.values.get(Column::Message as usize) {
-            Some(message) => message.text.clone(),
-            None => Cow::Borrowed(""),
-        };
         let audit = match audit {
-            None if audit::is_audit(&message) => {
+            None if audit::is_audit(row.get(Column::Message)) => {
                 let cut = was_cut && row.values.len() <= 14;
-                Some(audit::read(&message, cut).map_err(NotARow)?)
+                Some(audit::take(row.take(Column::Message), cut).map_err(NotARow)?)
             }
             audit => audit,
         };
         let mut draft = self.source.draft(record, native.text, native.invalid);
         self.head(&mut draft, &row, &time, record);
         let audit = mask_row(&mut draft, &mut row, audit);
-        self.body(&mut draft, &row, audit.as_ref());
-        let mut raw: Cow<'_, str> = if draft.changed {
+        let mut raw: Cow<'r, str> = if draft.changed {
             Cow::Owned((native.again)(&row, audit.as_ref()))
         } else {
             Cow::Borrowed(native.text)
         };
         draft.raw(&mut raw);
-        draft.event.raw_data = draft.text(&raw, RAW_MAX);
-        Ok(draft)
+        draft.event.raw_data = draft.text(raw, RAW_MAX);
+        body(&mut draft, &mut row, audit);
+        Ok(draft.finish(record, &self.source.digests))
     }
 
     /// Metadata, times, severity: what the server writes as numbers and codes.
-    fn head(&self, draft: &mut Draft, row: &Row<'_>, time: &Time, record: &Record<'_>) {
+    fn head<'r>(
+        &self,
+        draft: &mut Draft<'r>,
+        row: &Row<'r>,
+        time: &Time,
+        record: &Record<'_>,
+    ) {
         let event = &mut draft.event;
         event.set_time(time.at);
         let session = row.get(Column::SessionId);
@@ -103,18 +103,17 @@ impl Reader {
                 .update(record.bytes);
         }
         // Without a session's identifier the process links its records, as long as it lives.
-        let session = Some(session).filter(|session| !session.is_empty());
-        let session = session
-            .or_else(|| row.some(Column::ProcessId))
-            .unwrap_or("");
-        let text = |text: &str| Some(Text::from(text.to_owned())).filter(|t| !t.is_empty());
+        let session_column = match session {
+            "" => Column::ProcessId,
+            _ => Column::SessionId,
+        };
         let metadata = std::mem::take(&mut event.metadata);
         event.metadata = Metadata {
-            log_level: text(row.get(Column::Severity)),
+            log_level: row.text(Column::Severity),
             uid: Some(Text::from(uid.hex(16))),
-            original_event_uid: numbered.then(|| Text::from(format!("{session}/{line}"))),
-            correlation_uid: text(session),
-            original_time: Some(Text::from(row.get(Column::LogTime).to_owned())),
+            original_event_uid: numbered.then(|| Text::from([session, "/", line].concat())),
+            correlation_uid: row.text(session_column),
+            original_time: Some(row.text(Column::LogTime).unwrap_or_default()),
             ..metadata
         };
         if let Some((zone, flag)) = &time.assumed {
@@ -129,55 +128,50 @@ impl Reader {
         event.status_id = Some(0);
         let code = row.get(Column::SqlState);
         if code != "00000" && !code.is_empty() {
-            event.status_code = Some(Text::from(code.to_owned()));
+            event.status_code = row.text(Column::SqlState);
         }
-        event.actor.session.uid = text(session);
+        event.actor.session.uid = row.text(session_column);
         let start = row.some(Column::SessionStart);
         let start = start.and_then(|start| zone::parse(start, self.zone.as_ref()));
         event.actor.session.created_time = start.map(|t| t.at.0.div_euclid(1_000_000));
-        let some = |column| {
-            row.some(column)
-                .filter(|t| *t != "0")
-                .map(|t| Text::from(t.to_owned()))
-        };
+        let some = |column| row.text(column).filter(|text| *text != "0");
         event.unmapped.vxid = some(Column::Vxid);
         event.unmapped.xid = some(Column::Xid);
         event.unmapped.leader_pid = row.some(Column::LeaderPid).and_then(|t| t.parse().ok());
         event.query_info.uid = some(Column::QueryId);
     }
+}
 
-    /// Names, statement, class: all masked by now.
-    fn body(&self, draft: &mut Draft, row: &Row<'_>, audit: Option<&Audit<'_>>) {
-        draft.event.actor.user.name = draft.text(row.get(Column::User), NAME_MAX);
-        draft.event.actor.app_name = draft.text(row.get(Column::ApplicationName), NAME_MAX);
-        draft.event.database.name = draft.text(row.get(Column::Database), NAME_MAX);
-        if draft.event.database.name.is_some() {
-            draft.event.database.type_id = Some(1);
-        }
-        draft.event.src_endpoint = endpoint(row.get(Column::ConnectionFrom));
-        draft.event.unmapped.command_tag = draft.text(row.get(Column::CommandTag), NAME_MAX);
-        draft.event.unmapped.backend_type = draft.text(row.get(Column::BackendType), NAME_MAX);
-        draft.event.unmapped.detail = draft.text(row.get(Column::Detail), MESSAGE_MAX);
-        draft.event.unmapped.hint = draft.text(row.get(Column::Hint), MESSAGE_MAX);
-        draft.event.unmapped.context = draft.text(row.get(Column::Context), MESSAGE_MAX);
-        draft.event.unmapped.location = draft.text(row.get(Column::Location), NAME_MAX);
-        draft.event.unmapped.internal_query =
-            draft.text(row.get(Column::InternalQuery), MESSAGE_MAX);
-        match audit {
-            Some(audit) => audited(draft, row, audit),
-            None => logged(draft, row),
-        }
-        let event = &mut draft.event;
-        if event.query_info.query_string.is_none() {
-            event.query_info = ledger_event::QueryInfo::default();
-        }
-        event.place();
+/// Names, statement, class: all masked by now.
+fn body<'r>(draft: &mut Draft<'r>, row: &mut Row<'r>, audit: Option<Audit<'r>>) {
+    draft.event.actor.user.name = draft.text(row.copy(Column::User), NAME_MAX);
+    draft.event.actor.app_name = draft.text(row.take(Column::ApplicationName), NAME_MAX);
+    draft.event.database.name = draft.text(row.take(Column::Database), NAME_MAX);
+    if draft.event.database.name.is_some() {
+        draft.event.database.type_id = Some(1);
     }
+    draft.event.src_endpoint = endpoint(row.take(Column::ConnectionFrom));
+    draft.event.unmapped.command_tag = draft.text(row.copy(Column::CommandTag), NAME_MAX);
+    draft.event.unmapped.backend_type = draft.text(row.take(Column::BackendType), NAME_MAX);
+    draft.event.unmapped.detail = draft.text(row.take(Column::Detail), MESSAGE_MAX);
+    draft.event.unmapped.hint = draft.text(row.take(Column::Hint), MESSAGE_MAX);
+    draft.event.unmapped.context = draft.text(row.take(Column::Context), MESSAGE_MAX);
+    draft.event.unmapped.location = draft.text(row.take(Column::Location), NAME_MAX);
+    draft.event.unmapped.internal_query = draft.text(row.take(Column::InternalQuery), MESSAGE_MAX);
+    match audit {
+        Some(audit) => audited(draft, row.get(Column::User), audit),
+        None => logged(draft, row),
+    }
+    let event = &mut draft.event;
+    if event.query_info.query_string.is_none() {
+        event.query_info = ledger_event::QueryInfo::default();
+    }
+    event.place();
 }
 
 /// Masks every column that can hold free text, and pgaudit's own fields inside the message.
 fn mask_row<'m>(
-    draft: &mut Draft,
+    draft: &mut Draft<'_>,
     row: &mut Row<'_>,
     audit: Option<Audit<'m>>,
 ) -> Option<Audit<'m>> {
@@ -242,7 +236,7 @@ fn mask_row<'m>(
 }
 
 /// Masks a detail that lists parameters.
-fn whole_detail(draft: &mut Draft, row: &mut Row<'_>) {
+fn whole_detail(draft: &mut Draft<'_>, row: &mut Row<'_>) {
     for (column, path) in [
         (Column::Detail, "unmapped.detail"),
         (Column::Context, "unmapped.context"),
@@ -259,7 +253,7 @@ fn whole_detail(draft: &mut Draft, row: &mut Row<'_>) {
     }
 }
 
-fn mask_audit<'m>(draft: &mut Draft, mut audit: Audit<'m>) -> Audit<'m> {
+fn mask_audit<'m>(draft: &mut Draft<'_>, mut audit: Audit<'m>) -> Audit<'m> {
     let parameters_too = draft.sql("query_info.query_string", &mut audit.statement);
     let none = matches!(&*audit.parameters, "<none>" | "<not logged>" | "" | MASK);
     if parameters_too && !none {

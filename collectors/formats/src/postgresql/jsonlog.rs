@@ -12,7 +12,7 @@ use super::audit::Audit;
 use super::event::{Native, Reader};
 use super::row::{Column, Row};
 use crate::json::{Pairs, put_string};
-use crate::stream::{Ending, Form, NotARow, Record, Refused};
+use crate::stream::{Ending, Form, NotARow, Record, Refused, read_text};
 use crate::text::{Digests, lossless};
 use crate::zone;
 
@@ -116,21 +116,17 @@ impl Form for Jsonlog {
         Ending::Line
     }
 
-    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'static>>, Refused<'i>> {
-        let (text, invalid) = lossless(record.bytes);
-        let Some(pairs) = Pairs::read(&text) else {
-            return Err(Box::new((NotARow("not a flat JSON object"), record)));
-        };
-        let native = Native {
-            text: &text,
-            invalid,
-            again: &|row: &Row<'_>, _: Option<&Audit<'_>>| again(&pairs, row),
-        };
-        let made = row(&pairs).and_then(|row| self.reader.made(row, None, &native, &record));
-        match made {
-            Ok(draft) => Ok(draft.finish(record, &self.reader.source.digests)),
-            Err(reason) => Err(Box::new((reason, record))),
-        }
+    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'i>>, Refused<'i>> {
+        read_text(record, |text, invalid, record| {
+            let pairs = Pairs::read(text).ok_or(NotARow("not a flat JSON object"))?;
+            let native = Native {
+                text,
+                invalid,
+                again: &|row: &Row<'_>, _: Option<&Audit<'_>>| again(&pairs, row),
+            };
+            let row = row(&pairs)?;
+            self.reader.made(row, None, &native, record)
+        })
     }
 
     fn unparsed(&mut self, record: Record<'_>, reason: NotARow) -> Box<Event<'static>> {

@@ -10,14 +10,13 @@ use super::row::{Column, Row};
 use super::statement::SettingChange;
 use crate::draft::{Draft, MESSAGE_MAX, NAME_MAX, PARAMETERS_MAX, STATEMENT_MAX};
 
-/// A row with pgaudit's text.
-pub(super) fn audited(draft: &mut Draft, row: &Row<'_>, audit: &Audit<'_>) {
+/// A row with pgaudit's text; `by` is the account of the session.
+pub(super) fn audited<'r>(draft: &mut Draft<'r>, by: &str, audit: Audit<'r>) {
     draft.event.metadata.log_name = Some(Text::from("pgaudit"));
-    let statement = draft.text(&audit.statement, STATEMENT_MAX);
-    let parameters = draft.text(&audit.parameters, PARAMETERS_MAX);
-    let command = draft.text(&audit.command, NAME_MAX);
-    let object_type = draft.text(&audit.object_type, NAME_MAX);
-    let object_name = draft.text(&audit.object_name, NAME_MAX);
+    let parameters = draft.text(audit.parameters, PARAMETERS_MAX);
+    let command = draft.text(audit.command.clone(), NAME_MAX);
+    let object_type = draft.text(audit.object_type.clone(), NAME_MAX);
+    let object_name = draft.text(audit.object_name.clone(), NAME_MAX);
     let event = &mut *draft.event;
     if matches!(
         &*audit.object_type,
@@ -26,8 +25,7 @@ pub(super) fn audited(draft: &mut Draft, row: &Row<'_>, audit: &Audit<'_>) {
         event.table.name.clone_from(&object_name);
     }
     let unmapped = &mut event.unmapped;
-    unmapped.audit_type = Some(Text::from(audit.audit_type.clone().into_owned()));
-    unmapped.audit_class = Some(Text::from(audit.class.clone().into_owned()));
+    unmapped.audit_type = Some(Text::from(audit.audit_type));
     unmapped.statement_id = Some(audit.statement_id);
     unmapped.substatement_id = Some(audit.substatement_id);
     unmapped.rows = audit.rows;
@@ -35,7 +33,6 @@ pub(super) fn audited(draft: &mut Draft, row: &Row<'_>, audit: &Audit<'_>) {
     unmapped.command.clone_from(&command);
     unmapped.object_type = object_type;
     unmapped.object_name = object_name;
-    event.query_info.query_string = statement;
     if event.query_info.uid.is_none() {
         event.query_info.name = command;
     }
@@ -43,7 +40,6 @@ pub(super) fn audited(draft: &mut Draft, row: &Row<'_>, audit: &Audit<'_>) {
         // With rows logged, pgaudit writes after the statement has succeeded.
         event.status_id = Some(1);
     }
-    let by = row.get(Column::User);
     let command = Command {
         class: &audit.class,
         command: &audit.command,
@@ -54,26 +50,28 @@ pub(super) fn audited(draft: &mut Draft, row: &Row<'_>, audit: &Audit<'_>) {
     };
     classify::classify(event, &command);
     complete(event);
+    event.unmapped.audit_class = Some(Text::from(audit.class));
+    draft.event.query_info.query_string = draft.text(audit.statement, STATEMENT_MAX);
 }
 
 /// A row of the server's own.
-pub(super) fn logged(draft: &mut Draft, row: &Row<'_>) {
-    let message = row.get(Column::Message);
-    draft.event.message = draft.text(message, MESSAGE_MAX);
-    draft.event.query_info.query_string = draft.text(row.get(Column::Query), STATEMENT_MAX);
+pub(super) fn logged<'r>(draft: &mut Draft<'r>, row: &mut Row<'r>) {
+    let message = row.take(Column::Message);
+    let query = row.take(Column::Query);
     let tag = row.get(Column::CommandTag);
-    let event = &mut *draft.event;
     let failed = matches!(row.get(Column::Severity), "ERROR" | "FATAL" | "PANIC");
+    let state = row.get(Column::SqlState);
+    let login_failed = matches!(state, "28P01" | "28000")
+        || (state.is_empty() && failed && refuses_login(&message));
+    // A form without command tags shows the command in the statement only.
+    let of_statement = Some(&*query).filter(|_| tag.is_empty() && state.is_empty());
+    let of_statement = of_statement.and_then(command_of);
+    let tag = of_statement.as_deref().unwrap_or(tag);
+    draft.event.query_info.query_string = draft.text(query, STATEMENT_MAX);
+    let event = &mut *draft.event;
     if failed {
         event.status_id = Some(2);
     }
-    let state = row.get(Column::SqlState);
-    let login_failed = matches!(state, "28P01" | "28000")
-        || (state.is_empty() && failed && refuses_login(message));
-    // A form without command tags shows the command in the statement only.
-    let of_statement = Some(row.get(Column::Query)).filter(|_| tag.is_empty() && state.is_empty());
-    let of_statement = of_statement.and_then(command_of);
-    let tag = of_statement.as_deref().unwrap_or(tag);
     let query = &mut event.query_info;
     if query.uid.is_none() && (!tag.is_empty() || query.query_string.is_some()) {
         let known = Some(tag)
@@ -84,7 +82,7 @@ pub(super) fn logged(draft: &mut Draft, row: &Row<'_>) {
     if login_failed || (failed && tag == "authentication") {
         authentication(event, 1);
         event.severity_id = Some(3);
-    } else if connection(event, message) || server(event, message) {
+    } else if connection(event, &message) || server(event, &message) {
     } else if failed && !tag.is_empty() && row.some(Column::User).is_some() {
         let text = event.query_info.query_string.clone().unwrap_or_default();
         let by = row.get(Column::User);
@@ -104,6 +102,7 @@ pub(super) fn logged(draft: &mut Draft, row: &Row<'_>) {
         other(event);
     }
     complete(event);
+    draft.event.message = draft.text(message, MESSAGE_MAX);
 }
 
 /// Whether a message without an SQLSTATE is the server's refusal of a login.

@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use ledger_event::Text;
+
 use crate::csv::{self, Field};
 use crate::stream::NotARow;
 
@@ -100,6 +102,23 @@ impl<'i> Row<'i> {
         self.values
             .get(column as usize)
             .map_or("", |value| &value.text)
+    }
+
+    /// A column's text, which the row loses.
+    pub(crate) fn take(&mut self, column: Column) -> Cow<'i, str> {
+        let value = self.values.get_mut(column as usize);
+        value.map_or(Cow::Borrowed(""), |value| std::mem::take(&mut value.text))
+    }
+
+    /// A column's text, which the row keeps.
+    pub(crate) fn copy(&self, column: Column) -> Cow<'i, str> {
+        let value = self.values.get(column as usize);
+        value.map_or(Cow::Borrowed(""), |value| value.text.clone())
+    }
+
+    /// A column's text for an event; none when it is empty.
+    pub(crate) fn text(&self, column: Column) -> Option<Text<'i>> {
+        Some(Text::from(self.copy(column))).filter(|text| !text.is_empty())
     }
 
     /// A column's text if it is not empty.

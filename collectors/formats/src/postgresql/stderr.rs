@@ -17,7 +17,7 @@ use super::event::{Native, Reader};
 use super::prefix::{Fields, Prefix};
 use super::row::{Column, Row};
 use crate::csv::Scan;
-use crate::stream::{Ending, Form, NotARow, Record, Refused};
+use crate::stream::{Ending, Form, NotARow, Record, Refused, read_text};
 use crate::text::{Digests, lossless};
 use crate::zone;
 
@@ -137,7 +137,8 @@ pub(crate) struct Stderr {
 struct Section<'r> {
     head: &'r str,
     column: Option<Column>,
-    text: String,
+    /// Without the tabs that its lines begin with; the row has it where there is a column.
+    text: Cow<'r, str>,
 }
 
 type Parts<'r> = (Row<'r>, Vec<Section<'r>>);
@@ -151,8 +152,9 @@ fn read<'r>(prefix: &Prefix, text: &'r str) -> Result<Parts<'r>, NotARow> {
             Some(more) => {
                 let last = sections.last_mut();
                 let last = last.ok_or(NotARow("a line that is no record"))?;
-                last.text.push('\n');
-                last.text.push_str(more);
+                let text = last.text.to_mut();
+                text.push('\n');
+                text.push_str(more);
                 continue;
             }
             None => match line_of(prefix, line) {
@@ -168,12 +170,12 @@ fn read<'r>(prefix: &Prefix, text: &'r str) -> Result<Parts<'r>, NotARow> {
         sections.push(Section {
             head: line.get(..at).unwrap_or(""),
             column,
-            text: line.get(at..).unwrap_or("").to_owned(),
+            text: Cow::Borrowed(line.get(at..).unwrap_or("")),
         });
     }
-    for section in &sections {
+    for section in &mut sections {
         if let Some(column) = section.column {
-            columns.push((column, Cow::Owned(section.text.clone())));
+            columns.push((column, std::mem::take(&mut section.text)));
         }
     }
     Ok((Row::of(columns)?, sections))
@@ -232,7 +234,7 @@ fn again(sections: &[Section<'_>], row: &Row<'_>) -> String {
         out.push_str(section.head);
         let text = section
             .column
-            .map_or(section.text.as_str(), |column| row.get(column));
+            .map_or(&*section.text, |column| row.get(column));
         out.push_str(&text.replace('\n', "\n\t"));
     }
     out
@@ -250,21 +252,16 @@ impl Form for Stderr {
         })
     }
 
-    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'static>>, Refused<'i>> {
-        let (text, invalid) = lossless(record.bytes);
-        let (row, sections) = match read(&self.prefix, &text) {
-            Ok(parts) => parts,
-            Err(reason) => return Err(Box::new((reason, record))),
-        };
-        let native = Native {
-            text: &text,
-            invalid,
-            again: &|row: &Row<'_>, _: Option<&Audit<'_>>| again(&sections, row),
-        };
-        match self.reader.made(row, None, &native, &record) {
-            Ok(draft) => Ok(draft.finish(record, &self.reader.source.digests)),
-            Err(reason) => Err(Box::new((reason, record))),
-        }
+    fn event<'i>(&mut self, record: Record<'i>) -> Result<Box<Event<'i>>, Refused<'i>> {
+        read_text(record, |text, invalid, record| {
+            let (row, sections) = read(&self.prefix, text)?;
+            let native = Native {
+                text,
+                invalid,
+                again: &|row: &Row<'_>, _: Option<&Audit<'_>>| again(&sections, row),
+            };
+            self.reader.made(row, None, &native, record)
+        })
     }
 
     fn unparsed(&mut self, record: Record<'_>, reason: NotARow) -> Box<Event<'static>> {
