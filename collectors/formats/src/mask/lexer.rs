@@ -92,6 +92,14 @@ impl<'t> Lexer<'t> {
         self.bytes.get(from..).unwrap_or(&[])
     }
 
+    /// How many bytes of a class stand here.
+    #[inline]
+    fn length(&self, class: u8) -> usize {
+        let rest = self.rest(self.at);
+        let end = rest.iter().position(|byte| !is(*byte, class));
+        end.unwrap_or(rest.len())
+    }
+
     /// A token that ends at `end` and has no quotes.
     fn plain(&mut self, kind: TokenKind, end: usize) -> Token {
         let start = self.at;
@@ -234,11 +242,7 @@ impl<'t> Lexer<'t> {
     }
 
     fn word(&mut self) -> Token {
-        let length = self
-            .rest(self.at)
-            .iter()
-            .take_while(|b| is_word(**b))
-            .count();
+        let length = self.length(WORD);
         let quote = self.peek(length);
         match (length, self.peek(0) | 0x20, self.peek(1), self.peek(2)) {
             (1, b'e', b'\'', _) if !self.mariadb => self.string(1, true),
@@ -253,20 +257,56 @@ impl<'t> Lexer<'t> {
     }
 }
 
+/// What a byte can stand in, as bits.
+const WORD: u8 = 1;
+const BLANK: u8 = 2;
+const NUMBER: u8 = 4;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        let mut class = 0;
+        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80 {
+            class |= WORD;
+        }
+        if byte.is_ascii_whitespace() {
+            class |= BLANK;
+        }
+        if byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_' {
+            class |= NUMBER;
+        }
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "constant: evaluated by the compiler"
+        )]
+        {
+            classes[byte as usize] = class;
+        }
+        if byte == u8::MAX {
+            break classes;
+        }
+        byte += 1;
+    }
+};
+
+#[inline]
+fn is(byte: u8, class: u8) -> bool {
+    CLASSES
+        .get(usize::from(byte))
+        .is_some_and(|c| c & class != 0)
+}
+
 /// Whether the byte can stand in a word.
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+    is(byte, WORD)
 }
 
 impl Iterator for Lexer<'_> {
     type Item = Token;
 
     fn next(&mut self) -> Option<Token> {
-        self.at += self
-            .rest(self.at)
-            .iter()
-            .take_while(|b| b.is_ascii_whitespace())
-            .count();
+        self.at += self.length(BLANK);
         let first = *self.bytes.get(self.at)?;
         let blank = |byte: u8| byte == 0 || byte.is_ascii_whitespace();
         Some(match (first, self.peek(1)) {
@@ -282,8 +322,7 @@ impl Iterator for Lexer<'_> {
             }
             (b'/', b'*') => self.block_comment(),
             (b'0'..=b'9', _) => {
-                let number = |b: &u8| b.is_ascii_alphanumeric() || matches!(*b, b'.' | b'_');
-                let length = self.rest(self.at).iter().take_while(|b| number(b)).count();
+                let length = self.length(NUMBER);
                 self.plain(TokenKind::Number, self.at + length)
             }
             (byte, _) if is_word(byte) => self.word(),

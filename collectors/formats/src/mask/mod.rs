@@ -204,7 +204,7 @@ fn mask(text: &str, dialect: Dialect, reading: Reading, options: MaskOptions) ->
             now = Cow::Owned(changed);
         }
     }
-    if pan::possible(&now)
+    if pan::present(&now)
         && let Some(masked) = pan::mask(&now, options, &mut found)
     {
         now = Cow::Owned(masked);
@@ -219,7 +219,7 @@ fn mask(text: &str, dialect: Dialect, reading: Reading, options: MaskOptions) ->
 /// Whether a text holds nothing to mask: the fast way for clean ones. A part of a clean text
 /// between commas or quotes is clean, since no secret's mark and no card number has one in it.
 pub(crate) fn is_clean(text: &str) -> bool {
-    !is_suspicious(text) && (!pan::possible(text) || !pan::present(text))
+    !is_suspicious(text) && !pan::present(text)
 }
 
 /// Whether a text can hold a secret, perhaps behind escapes.

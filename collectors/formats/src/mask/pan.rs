@@ -71,17 +71,45 @@ fn passes(text: &[u8], options: MaskOptions, found: &mut Found) -> Option<Vec<u8
     now
 }
 
-/// Whether the text can hold a card number.
-pub(super) fn possible(text: &str) -> bool {
-    let folded = |form| region(&Folded::of(text, form).bytes, 0).is_some();
-    region(text.as_bytes(), 0).is_some()
-        || (encoded::possible(text) && FORMS.into_iter().any(folded))
+/// Whether the text holds a card number: what [`mask`] would find, without finding all of it.
+pub(super) fn present(text: &str) -> bool {
+    let folded = |form| holds(&Folded::of(text, form).bytes);
+    holds(text.as_bytes()) || (encoded::possible(text) && FORMS.into_iter().any(folded))
 }
 
-/// Whether the text holds a card number.
-pub(super) fn present(text: &str) -> bool {
-    let options = MaskOptions::default();
-    mask(text, options, &mut Found::default()).is_some()
+/// Whether bytes hold a card number.
+fn holds(text: &[u8]) -> bool {
+    let mut digits: Vec<Digit> = Vec::new();
+    let mut from = 0;
+    while let Some((mut start, end)) = region(text, from) {
+        let inside = text.get(..end).unwrap_or(text);
+        if let Some(card) = one_run(inside.get(start..).unwrap_or(&[])) {
+            if card {
+                return true;
+            }
+            from = end;
+            continue;
+        }
+        digits.reserve(DIGITS_MAX * 2);
+        while let Some(after) = sequence(inside, start, &mut digits) {
+            if digits.len() >= DIGITS_MIN && has_card_number(text, &digits) {
+                return true;
+            }
+            start = after;
+        }
+        from = end;
+    }
+    false
+}
+
+/// Of digits without separators that can only be one number, whether that is a card's.
+fn one_run(inside: &[u8]) -> Option<bool> {
+    let one = inside.len() <= WHOLE_RUN_MAX && inside.iter().all(u8::is_ascii_digit);
+    one.then(|| {
+        let digits = inside.iter().map(|byte| u32::from(byte - b'0'));
+        let prefix = digits.clone().take(6).fold(0, |n, digit| n * 10 + digit);
+        scheme_issues(prefix, inside.len()) && luhn(digits.rev())
+    })
 }
 
 fn pass(text: &[u8], options: MaskOptions, found: &mut Found) -> Option<Vec<u8>> {
@@ -105,30 +133,47 @@ fn pass(text: &[u8], options: MaskOptions, found: &mut Found) -> Option<Vec<u8>>
 /// Where the next thirteen or more bytes that digits and separators consist of begin and end, if
 /// thirteen of them are digits. Looking at each thirteenth byte is enough to miss none.
 fn region(text: &[u8], from: usize) -> Option<(usize, usize)> {
-    let member = |at: usize| text.get(at).is_some_and(|byte| is_member(*byte));
     let mut at = from + DIGITS_MIN - 1;
     loop {
         while !is_member(*text.get(at)?) {
             at += DIGITS_MIN;
         }
-        let (mut start, mut end) = (at, at + 1);
-        while start > from && member(start - 1) {
-            start -= 1;
-        }
-        while member(end) {
-            end += 1;
-        }
-        let inside = text.get(start..end).unwrap_or(&[]);
-        if inside.iter().filter(|b| b.is_ascii_digit()).count() >= DIGITS_MIN {
-            return Some((start, end));
+        let (before, behind) = (text.get(from..at)?, text.get(at..)?);
+        let before = before.iter().rev().take_while(|b| is_member(**b)).count();
+        let behind = behind.iter().take_while(|b| is_member(**b)).count();
+        let (start, end) = (at - before, at + behind);
+        if before + behind >= DIGITS_MIN {
+            let inside = text.get(start..end)?;
+            if inside.iter().filter(|b| b.is_ascii_digit()).count() >= DIGITS_MIN {
+                return Some((start, end));
+            }
         }
         at = end + DIGITS_MIN;
     }
 }
 
 /// Whether a byte can stand in a number and its separators.
+#[inline]
 fn is_member(byte: u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b' ' | b'-' | b'.' | b'\t' | 0xC2 | 0xA0)
+    const MEMBERS: [bool; 256] = {
+        let mut members = [false; 256];
+        let mut byte = 0_u8;
+        loop {
+            #[expect(
+                clippy::indexing_slicing,
+                reason = "constant: evaluated by the compiler"
+            )]
+            {
+                members[byte as usize] =
+                    matches!(byte, b'0'..=b'9' | b' ' | b'-' | b'.' | b'\t' | 0xC2 | 0xA0);
+            }
+            if byte == u8::MAX {
+                break members;
+            }
+            byte += 1;
+        }
+    };
+    MEMBERS.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
 /// Reads the first digits from `from` on that belong together; where they end.
@@ -266,21 +311,17 @@ fn is_card_number(window: &[Digit]) -> bool {
         .iter()
         .take(6)
         .fold(0_u32, |n, d| n * 10 + u32::from(d.value));
-    scheme_issues(prefix, window.len()) && luhn(window)
+    scheme_issues(prefix, window.len()) && luhn(window.iter().rev().map(|d| u32::from(d.value)))
 }
 
-fn luhn(window: &[Digit]) -> bool {
-    let sum: u32 = window
-        .iter()
-        .rev()
+/// Whether the check digit, the first of these from the right, is the right one.
+fn luhn(from_right: impl Iterator<Item = u32>) -> bool {
+    let sum: u32 = from_right
         .enumerate()
-        .map(|(n, d)| {
-            let value = u32::from(d.value);
-            match (n % 2 == 1, value * 2) {
-                (false, _) => value,
-                (true, twice) if twice > 9 => twice - 9,
-                (true, twice) => twice,
-            }
+        .map(|(n, value)| match (n % 2 == 1, value * 2) {
+            (false, _) => value,
+            (true, twice) if twice > 9 => twice - 9,
+            (true, twice) => twice,
         })
         .sum();
     sum.is_multiple_of(10)

@@ -44,20 +44,25 @@ impl<'t> Statement<'t> {
     /// otherwise.
     pub(crate) fn find(text: &'t str, command: &str) -> Statement<'t> {
         let first_word = command.split(' ').next().unwrap_or("");
-        let tokens: Vec<Token> = Lexer::new(text, Dialect::PostgreSql)
-            .filter(|token| token.kind != TokenKind::Comment)
-            .take(TOKENS_MAX)
-            .collect();
-        let mut statements = tokens.split(|token| token.kind == TokenKind::Punct(b';'));
-        let begins = |part: &&[Token]| part.first().is_some_and(|t| t.is_word(text, first_word));
-        let found = statements
-            .clone()
-            .find(begins)
-            .or_else(|| statements.next());
-        Statement {
-            text,
-            tokens: found.unwrap_or(&[]).to_vec(),
+        let mut tokens: Vec<Token> = Vec::with_capacity(text.len().min(4 * TOKENS_MAX) / 4);
+        let lexer = Lexer::new(text, Dialect::PostgreSql);
+        let code = lexer.filter(|token| token.kind != TokenKind::Comment);
+        tokens.extend(code.take(TOKENS_MAX));
+        let is_end = |token: &Token| token.kind == TokenKind::Punct(b';');
+        let begins = |part: &[Token]| part.first().is_some_and(|t| t.is_word(text, first_word));
+        // The first one when none begins so.
+        let mut found = (0, tokens.iter().position(is_end).unwrap_or(tokens.len()));
+        let mut start = 0;
+        for part in tokens.split(is_end) {
+            if begins(part) {
+                found = (start, start + part.len());
+                break;
+            }
+            start += part.len() + 1;
         }
+        tokens.truncate(found.1);
+        tokens.drain(..found.0);
+        Statement { text, tokens }
     }
 
     fn token(&self, at: usize) -> Option<&Token> {
