@@ -72,13 +72,7 @@ impl ServerAudit {
     }
 
     /// What the server writes as numbers and times.
-    fn head<'l>(
-        &self,
-        draft: &mut Draft<'l>,
-        line: &Line<'l>,
-        time: &Time,
-        record: &Record<'_>,
-    ) {
+    fn head<'l>(&self, draft: &mut Draft<'l>, line: &Line<'l>, time: &Time, record: &Record<'_>) {
         let mut uid = self.source.digests.identity();
         uid.update(&record.offset.to_be_bytes())
             .update(record.bytes);

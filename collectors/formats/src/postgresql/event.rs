@@ -81,13 +81,7 @@ impl Reader {
     }
 
     /// Metadata, times, severity: what the server writes as numbers and codes.
-    fn head<'r>(
-        &self,
-        draft: &mut Draft<'r>,
-        row: &Row<'r>,
-        time: &Time,
-        record: &Record<'_>,
-    ) {
+    fn head<'r>(&self, draft: &mut Draft<'r>, row: &Row<'r>, time: &Time, record: &Record<'_>) {
         let event = &mut draft.event;
         event.set_time(time.at);
         let session = row.get(Column::SessionId);
