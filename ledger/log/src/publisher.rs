@@ -84,20 +84,11 @@ impl Publisher {
     fn publish(&mut self) -> Result<(), WriteError> {
         let before = self.shared.published();
         let old = before.checkpoint.size;
-        let (edge, covered, sources, positions) = {
+        let (edge, covered, sources) = {
             let durable = self.shared.durable();
-            let sources = before.sources.as_deref();
-            let sources = sources_at(durable.edge.size(), &durable.sources, sources);
-            let same = before
-                .positions
-                .filter(|known| **known == durable.positions);
-            let positions = same.unwrap_or_else(|| Arc::new(durable.positions.clone()));
-            (
-                durable.edge.clone(),
-                durable.ledger_time,
-                sources,
-                positions,
-            )
+            let before = before.sources.as_deref();
+            let sources = sources_at(durable.edge.size(), &durable.sources, before);
+            (durable.edge.clone(), durable.ledger_time, sources)
         };
         let note = sign_edge(
             &mut *self.signer,
@@ -113,7 +104,6 @@ impl Publisher {
             note: Arc::new(note.1),
             at: Instant::now(),
             sources: Some(sources),
-            positions: Some(positions),
         });
         Ok(())
     }

@@ -1,0 +1,338 @@
+//! Clients of the brokers: what every one of them is told, what it says, and what its errors mean
+//! to an operator.
+//!
+//! Not here: what each client is for (`link`, `acks`, `intake`, `topics`).
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use keys_secret::{PrivateFileError, private_file};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::config::Brokers;
+
+/// Longest file of a password or a key, in bytes.
+const SECRET_BYTES_MAX: usize = 64 << 10;
+/// Longest wait for an answer of the brokers to a question of ours.
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+/// Why Kafka cannot be used as it is set, or not now. No message shows a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KafkaFailed {
+    /// Nobody answers: it is tried again.
+    #[error("no broker of {brokers} answers: {reason}; is it running, and are host and port right?")]
+    Away {
+        /// Hosts and ports.
+        brokers: String,
+        /// What happened.
+        reason: String,
+    },
+    /// User name, password or certificate are refused, by them or by us.
+    #[error("{brokers}: {reason}; look at bus.kafka.sasl and bus.kafka.tls")]
+    LoginRefused {
+        /// Hosts and ports.
+        brokers: String,
+        /// What was said.
+        reason: String,
+    },
+    /// A right is missing.
+    #[error("the brokers do not allow {what}: give the right (docs/operating/kafka.md, Rights)")]
+    NotAllowed {
+        /// What was tried.
+        what: String,
+    },
+    /// A file of the settings cannot be used.
+    #[error("{0}")]
+    File(String),
+    /// The topic is not there.
+    #[error("topic {topic} does not exist: create it, or set bus.kafka.create_topics = true")]
+    NoTopic {
+        /// Which.
+        topic: String,
+    },
+    /// The topic is set so that evidence would be lost.
+    #[error("topic {topic} {reason}")]
+    BadTopic {
+        /// Which.
+        topic: String,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// The brokers are those of another cluster than the log's positions.
+    #[error(
+        "{brokers} is the cluster {found}, but this log stands in the cluster {known}: if it was \
+         moved on purpose, set bus.kafka.cluster = \"{found}\""
+    )]
+    OtherCluster {
+        /// Hosts and ports.
+        brokers: String,
+        /// Its id.
+        found: String,
+        /// The id that the log knows.
+        known: String,
+    },
+    /// A checkpoint of this log that covers more than the log holds.
+    #[error(
+        "{topic} holds a checkpoint of this log, signed by its own keys, that covers {signed} \
+         entries, but the log has {held}: it was restored or cloned; find the newer one, and do not \
+         delete the topic"
+    )]
+    LogIsOlder {
+        /// The acks topic.
+        topic: String,
+        /// What the checkpoint covers.
+        signed: u64,
+        /// What the log has.
+        held: u64,
+    },
+    /// Another ledger of the same log took over.
+    #[error(
+        "another `custody serve` of this log has taken over the topic {topic}: stop one of the two, \
+         then start this one again"
+    )]
+    Fenced {
+        /// The acks topic.
+        topic: String,
+    },
+    /// The log itself takes nothing.
+    #[error("{0}")]
+    Log(String),
+    /// Anything else that the client says.
+    #[error("{what}: {reason}")]
+    Failed {
+        /// What was tried.
+        what: String,
+        /// What was said.
+        reason: String,
+    },
+}
+
+impl KafkaFailed {
+    /// Whether trying again by itself makes no sense until somebody has looked.
+    pub fn is_final(&self) -> bool {
+        matches!(self, KafkaFailed::LogIsOlder { .. } | KafkaFailed::Fenced { .. })
+    }
+
+    /// What an error of the client means.
+    pub(crate) fn of(error: &KafkaError, what: &str, talk: &Talk, brokers: &Brokers) -> KafkaFailed {
+        use RDKafkaErrorCode as Code;
+        let brokers = brokers.addresses().to_owned();
+        let said = || talk.last().unwrap_or_else(|| plain(error));
+        match error.rdkafka_error_code() {
+            Some(
+                Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::TransactionalIdAuthorizationFailed,
+            ) => KafkaFailed::NotAllowed {
+                what: what.to_owned(),
+            },
+            Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => {
+                let reason = said();
+                KafkaFailed::LoginRefused { brokers, reason }
+            }
+            Some(
+                Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::RequestTimedOut
+                | Code::MessageTimedOut
+                | Code::BrokerNotAvailable,
+            ) if talk.is_login() => {
+                let reason = said();
+                KafkaFailed::LoginRefused { brokers, reason }
+            }
+            Some(
+                Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::RequestTimedOut
+                | Code::MessageTimedOut
+                | Code::BrokerNotAvailable,
+            ) => {
+                let reason = said();
+                KafkaFailed::Away { brokers, reason }
+            }
+            _ => KafkaFailed::Failed {
+                what: what.to_owned(),
+                reason: plain(error),
+            },
+        }
+    }
+}
+
+/// The client's words, without a setting's value in them.
+fn plain(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, what, key, _) => format!("{key}: {what}"),
+        error => error.to_string(),
+    }
+}
+
+impl From<PrivateFileError> for KafkaFailed {
+    fn from(error: PrivateFileError) -> KafkaFailed {
+        KafkaFailed::File(error.to_string())
+    }
+}
+
+/// What a client said last of its connections, and the context that hears it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Talk(Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>);
+
+impl Talk {
+    /// Its last complaint.
+    pub(crate) fn last(&self) -> Option<String> {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.as_ref().map(|said| said.1.clone())
+    }
+
+    fn is_login(&self) -> bool {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(
+            said.as_ref().map(|said| said.0),
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)
+        )
+    }
+}
+
+impl ClientContext for Talk {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        // Every complaint is said by what failed; here is the detail of it.
+        tracing::debug!(facility, message, "kafka client");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else {
+            return;
+        };
+        // That all are down follows from what was said of each, which says more.
+        if code != RDKafkaErrorCode::AllBrokersDown {
+            let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *said = Some((code, reason.to_owned()));
+        }
+        tracing::debug!(reason, "kafka connection");
+    }
+}
+
+impl ConsumerContext for Talk {}
+
+/// Whether it is one of these codes.
+pub(crate) fn is(error: &KafkaError, code: RDKafkaErrorCode) -> bool {
+    error.rdkafka_error_code() == Some(code)
+}
+
+/// The settings that every client has.
+///
+/// # Errors
+/// A file that cannot be read, or that others can.
+pub(crate) fn settings(brokers: &Brokers) -> Result<ClientConfig, KafkaFailed> {
+    let config = brokers.config();
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", &config.brokers)
+        .set("client.id", "custody")
+        .set("socket.keepalive.enable", "true")
+        .set("reconnect.backoff.ms", "100")
+        .set("reconnect.backoff.max.ms", "2000")
+        .set("allow.auto.create.topics", "false")
+        // Counted by nobody: the interval is for its own log line.
+        .set("log.connection.close", "false");
+    let protocol = match (&config.tls, &config.sasl) {
+        (None, None) => "plaintext",
+        (Some(_), None) => "ssl",
+        (None, Some(_)) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    client.set("security.protocol", protocol);
+    if let Some(tls) = &config.tls {
+        let authority = std::fs::read_to_string(&tls.ca).map_err(|error| {
+            KafkaFailed::File(format!("reading {}: {error}", tls.ca.display()))
+        })?;
+        client.set("ssl.ca.pem", authority);
+        client.set("ssl.endpoint.identification.algorithm", "https");
+        if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {
+            let text = std::fs::read_to_string(certificate).map_err(|error| {
+                KafkaFailed::File(format!("reading {}: {error}", certificate.display()))
+            })?;
+            client.set("ssl.certificate.pem", text);
+            client.set("ssl.key.pem", secret(key)?.as_str());
+        }
+    }
+    if let Some(sasl) = &config.sasl {
+        let password = secret(&sasl.password_file)?;
+        client
+            .set("sasl.mechanism", &sasl.mechanism)
+            .set("sasl.username", &sasl.username)
+            .set("sasl.password", password.lines().next().unwrap_or_default());
+    }
+    Ok(client)
+}
+
+fn secret(path: &std::path::Path) -> Result<zeroize::Zeroizing<String>, KafkaFailed> {
+    let bytes = private_file::read(path, SECRET_BYTES_MAX)?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| KafkaFailed::File(format!("{} is not UTF-8", path.display())))?;
+    Ok(zeroize::Zeroizing::new(text.to_owned()))
+}
+
+/// A consumer that is told where to read, joins no group and commits nothing.
+pub(crate) fn consumer(
+    brokers: &Brokers,
+    talk: &Talk,
+    set: &[(&str, &str)],
+) -> Result<BaseConsumer<Talk>, KafkaFailed> {
+    let mut client = settings(brokers)?;
+    client
+        // Asked for by the client though no group is joined.
+        .set("group.id", "custody")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("check.crcs", "true");
+    for (key, value) in set {
+        client.set(*key, *value);
+    }
+    client
+        .create_with_context(talk.clone())
+        .map_err(|error| KafkaFailed::of(&error, "making a consumer", talk, brokers))
+}
+
+/// Waits for an answer of the administration interface.
+pub(crate) fn wait_for<T>(answer: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut answer = pin!(answer);
+    loop {
+        match answer.as_mut().poll(&mut context) {
+            Poll::Ready(found) => return found,
+            Poll::Pending => thread::park_timeout(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// What is left until `deadline`.
+pub(crate) fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// The code of a single topic's result.
+pub(crate) fn code(code: RDKafkaRespErr) -> RDKafkaErrorCode {
+    code.into()
+}

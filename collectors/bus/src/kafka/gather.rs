@@ -1,0 +1,112 @@
+//! What was read of one partition and is to be appended next: messages by source, and the place
+//! behind them.
+//!
+//! Order is kept within a source, which is all that its numbers need. The place rides on the batch
+//! that is handed over last, so it is durable with or after all that stands before it. Not here: the
+//! broker (`session`) and the door.
+
+use ledger_core::message::Message;
+use ledger_core::state::{Position, Stream};
+use ledger_core::{Epoch, Flags, Sequence, SourceId};
+use ledger_log::Batch;
+use ledger_log::door::BATCH_MESSAGES_MAX;
+
+use super::form::Head;
+use super::place::{LastRecord, PartitionPlace};
+
+/// Most messages that are gathered before they are handed over.
+pub(crate) const GATHERED_MAX: usize = 4096;
+/// Most bytes of their values, unless one alone has more.
+pub(crate) const GATHERED_BYTES_MAX: usize = 3 << 20;
+const _: () = assert!(GATHERED_MAX <= BATCH_MESSAGES_MAX);
+
+/// What was read of one partition since the last hand-over.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    place: PartitionPlace,
+    groups: Vec<(SourceId, Vec<Message>)>,
+}
+
+impl Gathered {
+    pub(crate) fn new(place: PartitionPlace) -> Gathered {
+        Gathered {
+            place,
+            groups: Vec::new(),
+        }
+    }
+
+    /// The place behind what was gathered.
+    pub(crate) fn place(&self) -> &PartitionPlace {
+        &self.place
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// A message of a source, which is the record `last`.
+    pub(crate) fn message(&mut self, head: Head, value: Vec<u8>, last: LastRecord) {
+        self.pass(last);
+        self.push(head.source, head.message(value));
+    }
+
+    /// An event that the ledger made of the record `last`, as the next one of `source`.
+    pub(crate) fn own(&mut self, source: SourceId, value: Vec<u8>, last: LastRecord) {
+        self.pass(last);
+        let message = self.numbered(value);
+        self.push(source, message);
+    }
+
+    /// An event of the ledger that no record stands behind; afterwards reading goes on at `place`.
+    pub(crate) fn notice(&mut self, source: SourceId, value: Vec<u8>, place: PartitionPlace) {
+        self.place = place;
+        let message = self.numbered(value);
+        self.push(source, message);
+    }
+
+    fn pass(&mut self, last: LastRecord) {
+        self.place.next = last.offset.saturating_add(1);
+        self.place.last = Some(last);
+    }
+
+    /// Numbers follow the place, so who reads the same records again gives them the same numbers.
+    fn numbered(&mut self, value: Vec<u8>) -> Message {
+        self.place.numbered = self.place.numbered.saturating_add(1);
+        Message {
+            stream: Stream::Record,
+            epoch: Epoch(self.place.generation),
+            sequence: Sequence(self.place.numbered),
+            prev: [0; 32],
+            mac: [0; 32],
+            flags: Flags::NONE,
+            value,
+        }
+    }
+
+    fn push(&mut self, source: SourceId, message: Message) {
+        // Few sources take turns in a partition: the last one is mostly it.
+        let mut groups = self.groups.iter_mut().rev();
+        if let Some((_, messages)) = groups.find(|group| group.0 == source) {
+            messages.push(message);
+            return;
+        }
+        self.groups.push((source, vec![message]));
+    }
+
+    /// Takes what was gathered as batches, in the order in which they are to be handed over; the
+    /// last one carries `positions`.
+    pub(crate) fn take(&mut self, positions: Vec<Position>) -> Vec<Batch> {
+        let mut batches: Vec<Batch> = std::mem::take(&mut self.groups)
+            .into_iter()
+            .map(|(source, messages)| Batch {
+                source,
+                messages,
+                positions: Vec::new(),
+            })
+            .collect();
+        if let Some(last) = batches.last_mut() {
+            last.positions = positions;
+        }
+        batches
+    }
+}

@@ -1,0 +1,282 @@
+//! What an agent hears on the acks topic. The topic is read from its beginning, so that the first
+//! answer knows all that was said; of a source, the record of the greatest size counts, and only
+//! with the MAC that nobody but the log can make.
+//!
+//! Not here: what is done with it (`link`).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keys_secret::SecretKey32;
+use ledger_core::{SourceId, TreeSize};
+use ledger_log::Acknowledged;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::ack::{ACK_BYTES_MAX, LOG_KEY, LogAck, Passed, SourceAck, ack_mac, source_of};
+use super::client::{KafkaFailed, Talk, consumer, left};
+use super::config::Brokers;
+use super::form::H_MAC;
+use crate::bus::BusError;
+
+/// How long a poll waits.
+const POLL: Duration = Duration::from_millis(100);
+/// Pause after a failure.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Partitions that are remembered: more than a topic of ours has.
+const PARTITIONS_MAX: usize = 4096;
+
+/// What was heard.
+#[derive(Debug, Default)]
+pub(crate) struct Hearing {
+    heard: Mutex<Heard>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// The end of the topic was reached once.
+    ready: bool,
+    sources: HashMap<SourceId, SourceAck>,
+    log: HashMap<u32, Passed>,
+    /// Why nothing is heard at the moment.
+    failed: Option<KafkaFailed>,
+}
+
+impl Hearing {
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the topic was begun anew, as last heard; 0 if nothing was.
+    pub(crate) fn generation(&self, partition: u32) -> u32 {
+        self.lock().log.get(&partition).map_or(0, |at| at.generation)
+    }
+
+    /// Where messages of `source` go.
+    pub(crate) fn partition(&self, source: SourceId) -> Result<u32, BusError> {
+        let heard = self.lock();
+        let found = heard.sources.get(&source).map(|ack| ack.partition);
+        found.ok_or_else(|| nothing_said(&heard))
+    }
+
+    /// How far a partition was read, with what was covered of `source` then or later.
+    pub(crate) fn passed(&self, source: SourceId, partition: u32) -> Option<(Passed, Acknowledged)> {
+        let heard = self.lock();
+        let ack = heard.sources.get(&source)?;
+        Some((*heard.log.get(&partition)?, ack.acknowledged.clone()))
+    }
+
+    /// What is covered of `source`; with the size of the last answer it waits for a greater one.
+    pub(crate) fn wait(
+        &self,
+        source: SourceId,
+        seen: Option<TreeSize>,
+        wait: Duration,
+    ) -> Result<Acknowledged, BusError> {
+        let until = Instant::now() + wait;
+        let mut heard = self.lock();
+        loop {
+            let found = heard.sources.get(&source).filter(|_| heard.ready);
+            let news = found.is_some_and(|ack| seen.is_none_or(|seen| ack.acknowledged.size > seen));
+            let rest = left(until);
+            if news || rest.is_zero() {
+                return match found {
+                    Some(ack) => Ok(ack.acknowledged.clone()),
+                    None => Err(nothing_said(&heard)),
+                };
+            }
+            let waited = self.moved.wait_timeout(heard, rest);
+            heard = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+fn nothing_said(heard: &Heard) -> BusError {
+    if let Some(failed) = &heard.failed {
+        return failed.clone().into();
+    }
+    let reason = if heard.ready {
+        "the log has not said anything of this source on the acks topic: start `custody serve` with \
+         bus.kafka, and see that the source is one of its log"
+    } else {
+        "the acks topic is being read"
+    };
+    BusError::Away {
+        reason: reason.to_owned(),
+    }
+}
+
+/// Starts to hear. The thread ends when `stop` is set.
+pub(crate) fn hear(
+    brokers: Brokers,
+    topic: String,
+    sources: HashMap<SourceId, SecretKey32>,
+    (hearing, stop): (Arc<Hearing>, Arc<AtomicBool>),
+) -> Result<JoinHandle<()>, KafkaFailed> {
+    let talk = Talk::default();
+    // Made once here, so that settings that no client can be made of are said at once.
+    let client = acks_reader(&brokers, &talk)?;
+    let ear = Ear {
+        brokers,
+        topic,
+        sources,
+        hearing,
+        talk,
+        warned: AtomicBool::new(false),
+    };
+    let spawned = thread::Builder::new()
+        .name("kafka-acks".to_owned())
+        .spawn(move || ear.run(client, &stop));
+    spawned.map_err(|error| KafkaFailed::Failed {
+        what: "starting a thread".to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// A reader of an acks topic, which says when it has reached the end.
+pub(crate) fn acks_reader(
+    brokers: &Brokers,
+    talk: &Talk,
+) -> Result<BaseConsumer<Talk>, KafkaFailed> {
+    let set = [
+        ("auto.offset.reset", "earliest"),
+        ("enable.partition.eof", "true"),
+        ("queued.max.messages.kbytes", "4096"),
+        ("fetch.wait.max.ms", "100"),
+        ("topic.metadata.refresh.interval.ms", "5000"),
+    ];
+    consumer(brokers, talk, &set)
+}
+
+/// Begins at the beginning of partition 0.
+pub(crate) fn from_beginning(
+    client: &BaseConsumer<Talk>,
+    topic: &str,
+) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Beginning)?;
+    client.assign(&list)
+}
+
+struct Ear {
+    brokers: Brokers,
+    topic: String,
+    sources: HashMap<SourceId, SecretKey32>,
+    hearing: Arc<Hearing>,
+    talk: Talk,
+    warned: AtomicBool,
+}
+
+impl Ear {
+    fn run(&self, client: BaseConsumer<Talk>, stop: &AtomicBool) {
+        let mut began = from_beginning(&client, &self.topic);
+        while !stop.load(Ordering::Relaxed) {
+            if let Err(error) = &began {
+                self.failed(error);
+                thread::sleep(PAUSE);
+                began = from_beginning(&client, &self.topic);
+                continue;
+            }
+            match client.poll(POLL) {
+                None => {}
+                Some(Ok(record)) => self.take(&record),
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    let mut heard = self.hearing.lock();
+                    heard.ready = true;
+                    heard.failed = None;
+                    self.hearing.moved.notify_all();
+                }
+                // Clients recover by themselves as long as they are polled.
+                Some(Err(error)) => self.failed(&error),
+            }
+        }
+    }
+
+    fn failed(&self, error: &KafkaError) {
+        let what = format!("reading topic {}", self.topic);
+        let failed = KafkaFailed::of(error, &what, &self.talk, &self.brokers);
+        let failed = match error.rdkafka_error_code() {
+            Some(
+                rdkafka::error::RDKafkaErrorCode::UnknownTopicOrPartition
+                | rdkafka::error::RDKafkaErrorCode::UnknownTopic
+                | rdkafka::error::RDKafkaErrorCode::UnknownPartition,
+            ) => KafkaFailed::NoTopic {
+                topic: self.topic.clone(),
+            },
+            _ => failed,
+        };
+        self.hearing.lock().failed = Some(failed);
+        self.hearing.moved.notify_all();
+    }
+
+    fn take(&self, record: &BorrowedMessage<'_>) {
+        let key = record.key().unwrap_or_default();
+        let value = record.payload().unwrap_or_default();
+        if value.len() > ACK_BYTES_MAX {
+            return;
+        }
+        if key == LOG_KEY.as_bytes() {
+            if let Ok(log) = LogAck::read(value) {
+                self.passed(&log);
+            }
+            return;
+        }
+        let Some((source, secret)) = source_of(key).and_then(|source| {
+            let secret = self.sources.get(&source)?;
+            Some((source, secret))
+        }) else {
+            return;
+        };
+        if !is_from_the_log(record, &ack_mac(secret, source, value)) {
+            if !self.warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    source = source.0,
+                    topic = self.topic,
+                    "an acknowledgement that the log did not write is ignored: somebody else writes \
+                     to the topic, or the source has another key now"
+                );
+            }
+            return;
+        }
+        let Ok(ack) = SourceAck::read(value) else {
+            return;
+        };
+        let mut heard = self.hearing.lock();
+        let older = |known: &SourceAck| known.acknowledged.size > ack.acknowledged.size;
+        if !heard.sources.get(&source).is_some_and(older) {
+            heard.sources.insert(source, ack);
+            self.hearing.moved.notify_all();
+        }
+    }
+
+    fn passed(&self, log: &LogAck) {
+        let mut heard = self.hearing.lock();
+        for passed in log.partitions.iter().take(PARTITIONS_MAX) {
+            heard.log.insert(passed.partition, *passed);
+        }
+    }
+}
+
+/// Whether the record carries this MAC.
+fn is_from_the_log(record: &BorrowedMessage<'_>, mac: &[u8; 32]) -> bool {
+    let Some(headers) = record.headers() else {
+        return false;
+    };
+    let found = headers.iter().find(|header| header.key == H_MAC);
+    let found = found.and_then(|header| STANDARD.decode(header.value?).ok());
+    found.is_some_and(|found| same(&found, mac))
+}
+
+/// Compares without telling by the time it takes where they differ.
+fn same(found: &[u8], mac: &[u8; 32]) -> bool {
+    let differs = found.iter().zip(mac).fold(0, |all, (a, b)| all | (a ^ b));
+    found.len() == mac.len() && differs == 0
+}

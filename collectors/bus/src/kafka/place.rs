@@ -1,0 +1,76 @@
+//! Where the ledger stands in a topic: kept by the log itself, as positions in the same frame as the
+//! records, so that none is taken twice and none is left out (docs/formats/kafka.md).
+//!
+//! Not here: reading it back from the broker (`session`).
+
+use ledger_core::state::Position;
+use serde::{Deserialize, Serialize};
+
+/// What a topic was when the log first read it: key `kafka:<topic>`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct TopicPlace {
+    /// The cluster's id.
+    pub(crate) cluster: String,
+    /// Its partitions then: a source's messages go to the partition of this remainder, for ever.
+    pub(crate) partitions: u32,
+}
+
+/// How far a partition was taken: key `kafka:<topic>/<partition>`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct PartitionPlace {
+    /// How often the topic was begun anew, from 1.
+    pub(crate) generation: u32,
+    /// The offset to go on from.
+    pub(crate) next: u64,
+    /// The last record that was taken, to know the topic by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last: Option<LastRecord>,
+    /// Numbers given in this generation by the ledger itself: to notices, and to records that are no
+    /// messages of ours.
+    pub(crate) numbered: u64,
+}
+
+/// A record, as it is known again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct LastRecord {
+    /// Where it is.
+    pub(crate) offset: u64,
+    /// Of a message the MAC that it names, of anything else a keyed digest of its bytes, in base64.
+    pub(crate) digest: String,
+}
+
+impl PartitionPlace {
+    /// The first place of a generation.
+    pub(crate) fn begin(generation: u32, next: u64) -> PartitionPlace {
+        PartitionPlace {
+            generation,
+            next,
+            last: None,
+            numbered: 0,
+        }
+    }
+}
+
+/// The position's key of a topic.
+pub(crate) fn topic_key(topic: &str) -> String {
+    format!("kafka:{topic}")
+}
+
+/// The position's key of a partition.
+pub(crate) fn partition_key(topic: &str, partition: u32) -> String {
+    format!("kafka:{topic}/{partition}")
+}
+
+/// A position with this value.
+pub(crate) fn stored(key: String, value: &impl Serialize) -> Position {
+    Position {
+        key,
+        // Numbers and short texts: it has a form in JSON always.
+        value: serde_json::to_vec(value).unwrap_or_default(),
+    }
+}
+
+/// The value of a position; `None` for bytes that are none.
+pub(crate) fn read<'p, V: Deserialize<'p>>(position: &'p Position) -> Option<V> {
+    serde_json::from_slice(&position.value).ok()
+}
