@@ -105,6 +105,7 @@ impl Log {
         let whole = durable.edge.size() == size;
         let published = Published {
             sources: whole.then(|| sources_at(size, &durable.sources, None)),
+            positions: whole.then(|| Arc::new(durable.positions.clone())),
             checkpoint: signed,
             note: Arc::new(note),
             at: Instant::now(),

@@ -84,11 +84,20 @@ impl Publisher {
     fn publish(&mut self) -> Result<(), WriteError> {
         let before = self.shared.published();
         let old = before.checkpoint.size;
-        let (edge, covered, sources) = {
+        let (edge, covered, sources, positions) = {
             let durable = self.shared.durable();
-            let before = before.sources.as_deref();
-            let sources = sources_at(durable.edge.size(), &durable.sources, before);
-            (durable.edge.clone(), durable.ledger_time, sources)
+            let sources = before.sources.as_deref();
+            let sources = sources_at(durable.edge.size(), &durable.sources, sources);
+            let same = before
+                .positions
+                .filter(|known| **known == durable.positions);
+            let positions = same.unwrap_or_else(|| Arc::new(durable.positions.clone()));
+            (
+                durable.edge.clone(),
+                durable.ledger_time,
+                sources,
+                positions,
+            )
         };
         let note = sign_edge(
             &mut *self.signer,
@@ -104,6 +113,7 @@ impl Publisher {
             note: Arc::new(note.1),
             at: Instant::now(),
             sources: Some(sources),
+            positions: Some(positions),
         });
         Ok(())
     }

@@ -63,6 +63,8 @@ pub(crate) struct Published {
     pub(crate) at: Instant,
     /// The sources as the checkpoint covers them; `None` until this process knows.
     pub(crate) sources: Option<Arc<PublishedSources>>,
+    /// All positions as the checkpoint covers them, known when the sources are.
+    pub(crate) positions: Option<Arc<BTreeMap<String, Position>>>,
 }
 
 /// Every source, as of a checkpoint.
