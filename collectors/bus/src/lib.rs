@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`chain`] (numbers and MACs) · [`form`] (the body of a batch), [`answer`] (the
 //! JSON that comes back) · [`bus`] (the trait, its bounds and its errors) · [`in_process`],
-//! [`http`] (its two implementations) · [`agent_file`] (what an agent is given once).
+//! [`http`], [`kafka`] (its implementations) · [`agent_file`] (what an agent is given once).
 //!
 //! **Invariant:** a bus never drops, renumbers or reorders. What was not acknowledged by a
 //! published checkpoint may be sent again at any time: what the log has already is a repeat.
@@ -18,6 +18,7 @@ pub mod chain;
 pub mod form;
 pub mod http;
 pub mod in_process;
+pub mod kafka;
 
 pub use agent_file::{AgentFile, AgentFileError, TlsIdentity};
 pub use bus::{Bus, BusError, Sent};

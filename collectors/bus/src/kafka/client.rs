@@ -15,6 +15,8 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::config::Brokers;
@@ -28,7 +30,9 @@ pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KafkaFailed {
     /// Nobody answers: it is tried again.
-    #[error("no broker of {brokers} answers: {reason}; is it running, and are host and port right?")]
+    #[error(
+        "no broker of {brokers} answers: {reason}; is it running, and are host and port right?"
+    )]
     Away {
         /// Hosts and ports.
         brokers: String,
@@ -93,6 +97,17 @@ pub enum KafkaFailed {
         /// What the log has.
         held: u64,
     },
+    /// A checkpoint of this log that does not fit its tree.
+    #[error(
+        "{topic} holds a checkpoint of this log, signed by its own keys, over {signed} entries that \
+         are not those of this log: two copies of it were written to; find the right one"
+    )]
+    OtherHistory {
+        /// The acks topic.
+        topic: String,
+        /// What the checkpoint covers.
+        signed: u64,
+    },
     /// Another ledger of the same log took over.
     #[error(
         "another `custody serve` of this log has taken over the topic {topic}: stop one of the two, \
@@ -118,11 +133,21 @@ pub enum KafkaFailed {
 impl KafkaFailed {
     /// Whether trying again by itself makes no sense until somebody has looked.
     pub fn is_final(&self) -> bool {
-        matches!(self, KafkaFailed::LogIsOlder { .. } | KafkaFailed::Fenced { .. })
+        matches!(
+            self,
+            KafkaFailed::LogIsOlder { .. }
+                | KafkaFailed::OtherHistory { .. }
+                | KafkaFailed::Fenced { .. }
+        )
     }
 
     /// What an error of the client means.
-    pub(crate) fn of(error: &KafkaError, what: &str, talk: &Talk, brokers: &Brokers) -> KafkaFailed {
+    pub(crate) fn of(
+        error: &KafkaError,
+        what: &str,
+        talk: &Talk,
+        brokers: &Brokers,
+    ) -> KafkaFailed {
         use RDKafkaErrorCode as Code;
         let brokers = brokers.addresses().to_owned();
         let said = || talk.last().unwrap_or_else(|| plain(error));
@@ -226,6 +251,14 @@ impl ClientContext for Talk {
 
 impl ConsumerContext for Talk {}
 
+impl ProducerContext for Talk {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {
+        // Of a transaction: what failed shows when it is committed.
+    }
+}
+
 /// Whether it is one of these codes.
 pub(crate) fn is(error: &KafkaError, code: RDKafkaErrorCode) -> bool {
     error.rdkafka_error_code() == Some(code)
@@ -255,9 +288,8 @@ pub(crate) fn settings(brokers: &Brokers) -> Result<ClientConfig, KafkaFailed> {
     };
     client.set("security.protocol", protocol);
     if let Some(tls) = &config.tls {
-        let authority = std::fs::read_to_string(&tls.ca).map_err(|error| {
-            KafkaFailed::File(format!("reading {}: {error}", tls.ca.display()))
-        })?;
+        let authority = std::fs::read_to_string(&tls.ca)
+            .map_err(|error| KafkaFailed::File(format!("reading {}: {error}", tls.ca.display())))?;
         client.set("ssl.ca.pem", authority);
         client.set("ssl.endpoint.identification.algorithm", "https");
         if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {

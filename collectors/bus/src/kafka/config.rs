@@ -136,7 +136,7 @@ pub struct LedgerSettings {
 /// Ways to log in that are offered.
 const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
 /// Most partitions: each has a position, and the log keeps 4,096.
-const PARTITIONS_MAX: u32 = 1024;
+pub(crate) const PARTITIONS_MAX: u32 = 1024;
 /// Longest name of a topic (Kafka's own bound).
 const TOPIC_BYTES_MAX: usize = 249;
 
@@ -160,14 +160,20 @@ impl BrokersConfig {
     pub fn check(self) -> Result<Brokers, KafkaConfigError> {
         let mut hosts = self.brokers.split(',').map(str::trim);
         if self.brokers.trim().is_empty() {
-            return refused("brokers", "is not set: give hosts and ports, HOST:PORT,HOST:PORT");
+            return refused(
+                "brokers",
+                "is not set: give hosts and ports, HOST:PORT,HOST:PORT",
+            );
         }
         if let Some(bad) = hosts.find(|host| !is_address(host)) {
             return refused("brokers", format!("has {bad:?}: give HOST:PORT,HOST:PORT"));
         }
         if let Some(tls) = &self.tls {
             if tls.ca.as_os_str().is_empty() {
-                return refused("tls.ca", "is not set: give the file of the brokers' authority");
+                return refused(
+                    "tls.ca",
+                    "is not set: give the file of the brokers' authority",
+                );
             }
             if tls.certificate.is_some() != tls.key.is_some() {
                 return refused("tls.certificate", "and tls.key belong together: give both");
@@ -257,7 +263,9 @@ impl ForeignConfig {
         if !(1..=58).contains(&self.source.len()) {
             return refused("foreign.source", "has 1 to 58 characters");
         }
-        let no_keys = collectors_formats::FormatKeys { digest_key: [0; 32] };
+        let no_keys = collectors_formats::FormatKeys {
+            digest_key: [0; 32],
+        };
         let settings: Vec<_> = self.settings.clone().into_iter().collect();
         match collectors_formats::format_for(&self.platform, &settings, &no_keys) {
             Ok(_) => Ok(()),

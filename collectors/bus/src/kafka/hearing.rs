@@ -57,7 +57,10 @@ impl Hearing {
 
     /// How often the topic was begun anew, as last heard; 0 if nothing was.
     pub(crate) fn generation(&self, partition: u32) -> u32 {
-        self.lock().log.get(&partition).map_or(0, |at| at.generation)
+        self.lock()
+            .log
+            .get(&partition)
+            .map_or(0, |at| at.generation)
     }
 
     /// Where messages of `source` go.
@@ -68,7 +71,11 @@ impl Hearing {
     }
 
     /// How far a partition was read, with what was covered of `source` then or later.
-    pub(crate) fn passed(&self, source: SourceId, partition: u32) -> Option<(Passed, Acknowledged)> {
+    pub(crate) fn passed(
+        &self,
+        source: SourceId,
+        partition: u32,
+    ) -> Option<(Passed, Acknowledged)> {
         let heard = self.lock();
         let ack = heard.sources.get(&source)?;
         Some((*heard.log.get(&partition)?, ack.acknowledged.clone()))
@@ -85,7 +92,8 @@ impl Hearing {
         let mut heard = self.lock();
         loop {
             let found = heard.sources.get(&source).filter(|_| heard.ready);
-            let news = found.is_some_and(|ack| seen.is_none_or(|seen| ack.acknowledged.size > seen));
+            let news =
+                found.is_some_and(|ack| seen.is_none_or(|seen| ack.acknowledged.size > seen));
             let rest = left(until);
             if news || rest.is_zero() {
                 return match found {
@@ -157,10 +165,7 @@ pub(crate) fn acks_reader(
 }
 
 /// Begins at the beginning of partition 0.
-pub(crate) fn from_beginning(
-    client: &BaseConsumer<Talk>,
-    topic: &str,
-) -> Result<(), KafkaError> {
+pub(crate) fn from_beginning(client: &BaseConsumer<Talk>, topic: &str) -> Result<(), KafkaError> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, 0, Offset::Beginning)?;
     client.assign(&list)

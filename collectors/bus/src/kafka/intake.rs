@@ -138,6 +138,25 @@ impl Drop for Intake {
     }
 }
 
+/// Changes the status of a partition, which is there from now on.
+fn note(
+    partitions: &mut Vec<PartitionStatus>,
+    (topic, partition): (&str, u32),
+    change: impl FnOnce(&mut PartitionStatus),
+) {
+    let is = |one: &&mut PartitionStatus| one.partition == partition && one.topic == topic;
+    if let Some(known) = partitions.iter_mut().find(is) {
+        return change(known);
+    }
+    let mut new = PartitionStatus {
+        topic: topic.to_owned(),
+        partition,
+        ..PartitionStatus::default()
+    };
+    change(&mut new);
+    partitions.push(new);
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -169,8 +188,9 @@ impl Context {
     /// One connection. Acknowledgements are asked for first: they may show that this log is not the
     /// newest of its origin, and then nothing is read.
     fn connect(&self) -> Result<(), KafkaFailed> {
-        let mut session = Session::open(self)?;
+        let mut session = Session::connect(self)?;
         let mut acks = AcksWriter::open(self)?;
+        session.find_places()?;
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
             let writing = scope.spawn(|| {
@@ -249,14 +269,54 @@ impl Context {
         status.strays = status.strays.saturating_add(1);
     }
 
-    /// How far each partition is read, and how much waits in it.
-    pub(crate) fn partitions(&self, partitions: Vec<PartitionStatus>) {
-        lock(&self.status).partitions = partitions;
+    /// The partitions that are read.
+    pub(crate) fn places(&self) -> Vec<(String, u32)> {
+        let status = lock(&self.status);
+        let partitions = status.partitions.iter();
+        partitions
+            .map(|one| (one.topic.clone(), one.partition))
+            .collect()
+    }
+
+    /// Where a partition is read on: generation and offset, and when the last record was written.
+    pub(crate) fn reached(&self, at: (&str, u32), place: (u32, u64), written: Nanos) {
+        let age = self.now().0.saturating_sub(written.0) / 1_000_000;
+        note(&mut lock(&self.status).partitions, at, |one| {
+            (one.generation, one.next) = place;
+            one.high = one.high.max(one.next);
+            one.lag_records = one.high.saturating_sub(one.next);
+            one.lag_ms = u64::try_from(age).unwrap_or_default();
+        });
+    }
+
+    /// Where a partition ends at the moment.
+    pub(crate) fn ends(&self, topic: &str, partition: u32, high: u64) {
+        note(
+            &mut lock(&self.status).partitions,
+            (topic, partition),
+            |one| {
+                one.high = high;
+                one.lag_records = high.saturating_sub(one.next);
+                if one.lag_records == 0 {
+                    one.lag_ms = 0;
+                }
+            },
+        );
+    }
+
+    /// The brokers answer: what was in the way is over.
+    pub(crate) fn answered(&self) {
+        let waits = lock(&self.status).state == BusState::Waiting;
+        if waits {
+            self.state(BusState::Reading, None);
+        }
     }
 
     /// The time of notices.
     pub(crate) fn now(&self) -> Nanos {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
     }
 

@@ -207,8 +207,9 @@ impl Shared {
             .set("message.max.bytes", "1048576")
             .set("queue.buffering.max.kbytes", "16384");
         let made = client.create_with_context(Deliveries(self.talk.clone()));
-        let producer = made
-            .map_err(|error| KafkaFailed::of(&error, "making a producer", &self.talk, &self.brokers))?;
+        let producer = made.map_err(|error| {
+            KafkaFailed::of(&error, "making a producer", &self.talk, &self.brokers)
+        })?;
         let carrier = Arc::new(Carrier(producer));
         *slot = Some(carrier.clone());
         Ok(carrier)
@@ -229,7 +230,10 @@ impl KafkaBus {
         if source == self.source {
             return Ok(());
         }
-        let reason = format!("this way is that of source {}, not of {source}", self.source);
+        let reason = format!(
+            "this way is that of source {}, not of {source}",
+            self.source
+        );
         Err(BusError::Refused { reason })
     }
 
@@ -390,7 +394,10 @@ impl Bus for KafkaBus {
 
     fn acknowledged(&mut self, source: SourceId, wait: Duration) -> Result<Acknowledged, BusError> {
         self.own(source)?;
-        let found = self.shared.heard.wait(source, self.seen, wait.min(WAIT_MAX))?;
+        let found = self
+            .shared
+            .heard
+            .wait(source, self.seen, wait.min(WAIT_MAX))?;
         self.seen = Some(found.size);
         Ok(found)
     }
@@ -431,6 +438,7 @@ impl From<KafkaFailed> for BusError {
             | KafkaFailed::BadTopic { .. }
             | KafkaFailed::OtherCluster { .. }
             | KafkaFailed::LogIsOlder { .. }
+            | KafkaFailed::OtherHistory { .. }
             | KafkaFailed::Fenced { .. }
             | KafkaFailed::Log(_) => BusError::Refused { reason },
         }

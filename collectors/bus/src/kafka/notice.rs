@@ -48,7 +48,7 @@ pub(crate) enum Notice {
 }
 
 impl Notice {
-    fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Notice::Began { .. } => "topic.began",
             Notice::Lost { .. } => "topic.lost",
@@ -70,9 +70,7 @@ impl Notice {
             Notice::Began {
                 cluster,
                 partitions,
-            } => format!(
-                "{place} is read from now on: {partitions} partitions, cluster {cluster}"
-            ),
+            } => format!("{place} is read from now on: {partitions} partitions, cluster {cluster}"),
             Notice::Lost { from, count } => format!(
                 "{place}: {count} offsets from {from} were deleted before they were read; agents \
                  send again what their journals hold"
@@ -112,7 +110,13 @@ fn head(class: u32, activity: u16, severity: u8, at: Nanos) -> Event<'static> {
 /// The event of a record that is no message of a source of this log: why, where, and its masked
 /// bytes unless they are another tenant's.
 pub(crate) fn stray(reason: &Stray, place: &str, value: &[u8], at: Nanos) -> Vec<u8> {
-    kept(reason.to_string(), place, reason.is_kept().then_some(value), value.len(), at)
+    kept(
+        reason.to_string(),
+        place,
+        reason.is_kept().then_some(value),
+        value.len(),
+        at,
+    )
 }
 
 /// The event of a record of a foreign topic that gives no native record.

@@ -23,6 +23,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{ANSWER_WAIT, KafkaFailed, Talk, consumer};
+use super::config::ForeignConfig;
 use super::foreign::Foreign;
 use super::form::{self, Head, Home, NotOurs};
 use super::gather::{GATHERED_BYTES_MAX, GATHERED_MAX, Gathered};
@@ -48,6 +49,8 @@ const KNOWN_EVERY: Duration = Duration::from_secs(1);
 /// A connection that reads.
 pub(crate) struct Session<'c> {
     context: &'c Context,
+    /// What was found of the events topic.
+    found: Found,
     client: BaseConsumer<Talk>,
     talk: Talk,
     home: Home,
@@ -71,6 +74,8 @@ struct Partition {
     check: Option<LastRecord>,
     /// The source of what the ledger itself says about it, once it is registered.
     own: Option<SourceId>,
+    /// When the record was written that was read last.
+    read_at: Nanos,
     kind: PartitionKind,
 }
 
@@ -86,8 +91,8 @@ enum Meaning {
 }
 
 impl<'c> Session<'c> {
-    /// Connects, looks at the topics and finds its place in each partition.
-    pub(crate) fn open(context: &'c Context) -> Result<Session<'c>, KafkaFailed> {
+    /// Connects and looks at the topics; nothing is appended yet.
+    pub(crate) fn connect(context: &'c Context) -> Result<Session<'c>, KafkaFailed> {
         let talk = Talk::default();
         let set = [
             ("queued.min.messages", "20000"),
@@ -103,8 +108,9 @@ impl<'c> Session<'c> {
         for warning in &warnings {
             context.warn(warning);
         }
-        let mut session = Session {
+        Ok(Session {
             context,
+            found,
             client,
             talk,
             home: Home::new(context.paths.deployment(), tenant),
@@ -114,15 +120,27 @@ impl<'c> Session<'c> {
             known_at: Instant::now(),
             tickets: VecDeque::new(),
             repeated: Vec::new(),
-        };
-        session.know_sources()?;
-        session.find_places(&events_topic(tenant), &found, None)?;
-        for config in context.settings.foreign.clone() {
+        })
+    }
+
+    /// Finds the place in each partition, and says what happened to it meanwhile.
+    pub(crate) fn find_places(&mut self) -> Result<(), KafkaFailed> {
+        self.know_sources()?;
+        let context = self.context;
+        let found = self.found.clone();
+        self.find_in(&events_topic(context.paths.tenant()), &found, None)?;
+        for config in &context.settings.foreign {
             let brokers = context.settings.brokers();
-            let found = look(&session.client, &session.talk, brokers, &config.topic, ANSWER_WAIT)?;
-            session.find_places(&config.topic, &found, Some(&config))?;
+            let found = look(
+                &self.client,
+                &self.talk,
+                brokers,
+                &config.topic,
+                ANSWER_WAIT,
+            )?;
+            self.find_in(&config.topic, &found, Some(config))?;
         }
-        Ok(session)
+        Ok(())
     }
 
     /// Begins to read, and reads until it is stopped.
@@ -154,11 +172,11 @@ impl<'c> Session<'c> {
     // Finding the place.
 
     /// The place in every partition of a topic.
-    fn find_places(
+    fn find_in(
         &mut self,
         topic: &str,
         found: &Found,
-        foreign: Option<&super::config::ForeignConfig>,
+        foreign: Option<&ForeignConfig>,
     ) -> Result<(), KafkaFailed> {
         let Some(count) = found.partitions else {
             let topic = topic.to_owned();
@@ -180,12 +198,17 @@ impl<'c> Session<'c> {
                 check: place.last.clone(),
                 gathered: Gathered::new(place.clone()),
                 own: None,
+                read_at: self.context.now(),
                 kind,
             };
             if let Some(notice) = notice {
                 partition.check = None;
                 self.say(&mut partition, &notice, place, Vec::new())?;
             }
+            let place = partition.gathered.place();
+            let reached = (place.generation, place.next);
+            self.context
+                .reached((topic, number), reached, partition.read_at);
             self.partitions.push(partition);
         }
         let place = TopicPlace {
@@ -262,7 +285,7 @@ impl<'c> Session<'c> {
 
     fn kind(
         &self,
-        foreign: Option<&super::config::ForeignConfig>,
+        foreign: Option<&ForeignConfig>,
         number: u32,
     ) -> Result<PartitionKind, KafkaFailed> {
         let Some(config) = foreign else {
@@ -401,8 +424,13 @@ impl<'c> Session<'c> {
             digest,
         };
         if let Some(check) = partition.check.take() {
-            return if last == check { Ok(()) } else { self.anew(index) };
+            return if last == check {
+                Ok(())
+            } else {
+                self.anew(index)
+            };
         }
+        partition.read_at = record.at;
         if record.offset < partition.gathered.place().next {
             // Read again after a look at the broker: it was taken.
             return Ok(());
@@ -441,7 +469,12 @@ impl<'c> Session<'c> {
             },
         };
         self.context.stray();
-        Ok(Meaning::Own(stray(&reason, &place, &record.value, record.at)))
+        Ok(Meaning::Own(stray(
+            &reason,
+            &place,
+            &record.value,
+            record.at,
+        )))
     }
 
     /// Why the door may not see a message of this head.
@@ -485,7 +518,12 @@ impl<'c> Session<'c> {
         let (low, _) = self.watermarks(&partition.topic, partition.number)?;
         let begin = PartitionPlace::begin(place.generation.saturating_add(1), low);
         let why = "the record that was read last is another one now";
-        self.say(&mut partition, &Notice::Anew { next, why }, begin, Vec::new())?;
+        self.say(
+            &mut partition,
+            &Notice::Anew { next, why },
+            begin,
+            Vec::new(),
+        )?;
         let (topic, at) = (&partition.topic, number(partition.number));
         let sought = self.client.seek(topic, at, offset(low), ANSWER_WAIT);
         let failed = sought.map_err(|error| self.failed(&error, "going back"));
@@ -536,7 +574,11 @@ impl<'c> Session<'c> {
             PartitionKind::Foreign(name, platform, _) => (name.clone(), platform.as_str()),
         };
         let platform = platform.to_owned();
-        let state = self.context.door.clone().register(&SourceSpec { name, platform });
+        let state = self
+            .context
+            .door
+            .clone()
+            .register(&SourceSpec { name, platform });
         Ok(state.map_err(of_log)?.id)
     }
 
@@ -548,7 +590,13 @@ impl<'c> Session<'c> {
                 continue;
             }
             let key = partition_key(&partition.topic, partition.number);
-            let position = stored(key, partition.gathered.place());
+            let place = partition.gathered.place();
+            let (at, reached) = (
+                (&*partition.topic, partition.number),
+                (place.generation, place.next),
+            );
+            self.context.reached(at, reached, partition.read_at);
+            let position = stored(key, place);
             let batches = partition.gathered.take(vec![position.clone()]);
             let last = batches.len().saturating_sub(1);
             for (number, batch) in batches.into_iter().enumerate() {

@@ -193,11 +193,7 @@ impl<'a> Admin<'a> {
     }
 
     /// Waits until the brokers know the topic that was just made.
-    fn appeared(
-        &self,
-        consumer: &BaseConsumer<Talk>,
-        topic: &str,
-    ) -> Result<Found, KafkaFailed> {
+    fn appeared(&self, consumer: &BaseConsumer<Talk>, topic: &str) -> Result<Found, KafkaFailed> {
         let until = Instant::now() + ANSWER_WAIT;
         loop {
             let found = look(consumer, self.talk, self.brokers, topic, ANSWER_WAIT)?;
