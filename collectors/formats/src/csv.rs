@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use crate::scan;
+
 /// No form has nearly as many fields.
 const FIELDS_MAX: usize = 64;
 
@@ -49,9 +51,8 @@ impl Scanner {
         loop {
             let rest = bytes.get(at..).unwrap_or(&[]);
             let step = match self.state {
-                // Such fields are short: a search with a start-up cost would be slower.
-                State::Plain => rest.iter().position(|b| matches!(*b, b',' | b'\n' | b'"')),
-                State::Quoted => memchr::memchr(b'"', rest),
+                State::Plain => scan::first_of_three(rest, b',', b'\n', b'"'),
+                State::Quoted => scan::first(rest, b'"'),
                 State::FieldStart | State::Quote | State::Return => (!rest.is_empty()).then_some(0),
             };
             let Some(step) = step else { return Scan::Open };
@@ -106,8 +107,7 @@ pub(crate) fn split(record: &str, cut: bool) -> Option<Vec<Field<'_>>> {
 type Split<'i> = (Field<'i>, Option<&'i str>);
 
 fn plain(now: &str) -> Option<Split<'_>> {
-    // Such fields are short: a search with a start-up cost would be slower.
-    let end = now.bytes().position(|b| b == b',' || b == b'"');
+    let end = scan::first_of_two(now.as_bytes(), b',', b'"');
     let (value, after) = match end {
         Some(at) if now.as_bytes().get(at) == Some(&b',') => {
             (now.get(..at)?, Some(now.get(at + 1..)?))
@@ -129,7 +129,7 @@ fn quoted(inside: &str, cut: bool) -> Option<Split<'_>> {
     let mut at = 0;
     let mut doubled = false;
     let end = loop {
-        let Some(step) = memchr::memchr(b'"', bytes.get(at..)?) else {
+        let Some(step) = scan::first(bytes.get(at..)?, b'"') else {
             if cut {
                 break inside.len();
             }
@@ -159,7 +159,7 @@ fn quoted(inside: &str, cut: bool) -> Option<Split<'_>> {
 fn undouble(body: &str) -> String {
     let mut out = String::with_capacity(body.len());
     let mut rest = body;
-    while let Some(at) = memchr::memchr(b'"', rest.as_bytes()) {
+    while let Some(at) = scan::first(rest.as_bytes(), b'"') {
         out.push_str(rest.get(..=at).unwrap_or(""));
         rest = rest.get(at + 2..).unwrap_or("");
     }

@@ -12,6 +12,7 @@ mod json;
 mod mariadb;
 pub mod mask;
 mod postgresql;
+mod scan;
 mod stream;
 mod text;
 pub mod workload;

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 
 use jiff::civil::DateTime;
 
+use crate::scan;
 use crate::stream::NotARow;
 
 /// The fields of one line.
@@ -163,7 +164,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+    while let Some(at) = scan::first(rest.as_bytes(), b'\\') {
         out.push_str(rest.get(..at).unwrap_or(""));
         let mut chars = rest.get(at + 1..).unwrap_or("").chars();
         match chars.next() {

@@ -76,12 +76,18 @@ impl<'t> Statement<'t> {
     }
 
     fn read_up_to(text: &'t str, tokens_max: usize) -> Statement<'t> {
-        let tokens = Lexer::new(text, Dialect::MariaDb)
-            .filter(|token| token.kind != TokenKind::Comment)
-            .skip_while(|token| token.kind == TokenKind::Punct(b'('))
-            .take_while(|token| token.kind != TokenKind::Punct(b';'))
-            .take(tokens_max)
-            .collect();
+        let mut tokens = Vec::with_capacity((text.len() / 4).min(tokens_max));
+        for token in Lexer::new(text, Dialect::MariaDb) {
+            match token.kind {
+                TokenKind::Comment => continue,
+                TokenKind::Punct(b'(') if tokens.is_empty() => continue,
+                TokenKind::Punct(b';') => break,
+                _ => tokens.push(token),
+            }
+            if tokens.len() == tokens_max {
+                break;
+            }
+        }
         Statement { text, tokens }
     }
 

@@ -8,6 +8,7 @@
 //! "String Literals"). Not here: what a token means.
 
 use super::Dialect;
+use crate::scan;
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,9 +144,9 @@ impl<'t> Lexer<'t> {
         loop {
             let rest = self.rest(at);
             let step = if escapes {
-                memchr::memchr2(quote, b'\\', rest)?
+                scan::first_of_two(rest, quote, b'\\')?
             } else {
-                memchr::memchr(quote, rest)?
+                scan::first(rest, quote)?
             };
             at += step;
             let doubled = self.bytes.get(at + 1) == Some(&quote);

@@ -77,8 +77,8 @@ pub(super) fn present(text: &str) -> bool {
     holds(text.as_bytes()) || (encoded::possible(text) && FORMS.into_iter().any(folded))
 }
 
-/// Whether bytes hold a card number.
-fn holds(text: &[u8]) -> bool {
+/// Whether bytes hold a card number whose digits are written as themselves.
+pub(super) fn holds(text: &[u8]) -> bool {
     let mut digits: Vec<Digit> = Vec::new();
     let mut from = 0;
     while let Some((mut start, end)) = region(text, from) {

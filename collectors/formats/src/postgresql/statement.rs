@@ -45,9 +45,14 @@ impl<'t> Statement<'t> {
     pub(crate) fn find(text: &'t str, command: &str) -> Statement<'t> {
         let first_word = command.split(' ').next().unwrap_or("");
         let mut tokens: Vec<Token> = Vec::with_capacity(text.len().min(4 * TOKENS_MAX) / 4);
-        let lexer = Lexer::new(text, Dialect::PostgreSql);
-        let code = lexer.filter(|token| token.kind != TokenKind::Comment);
-        tokens.extend(code.take(TOKENS_MAX));
+        for token in Lexer::new(text, Dialect::PostgreSql) {
+            if token.kind != TokenKind::Comment {
+                tokens.push(token);
+            }
+            if tokens.len() == TOKENS_MAX {
+                break;
+            }
+        }
         let is_end = |token: &Token| token.kind == TokenKind::Punct(b';');
         let begins = |part: &[Token]| part.first().is_some_and(|t| t.is_word(text, first_word));
         // The first one when none begins so.
