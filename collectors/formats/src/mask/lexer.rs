@@ -306,6 +306,8 @@ fn is_word(byte: u8) -> bool {
 impl Iterator for Lexer<'_> {
     type Item = Token;
 
+    // A token that is returned through memory is read back with a stall, each time.
+    #[inline(always)]
     fn next(&mut self) -> Option<Token> {
         self.at += self.length(BLANK);
         let first = *self.bytes.get(self.at)?;
