@@ -5,6 +5,8 @@
 //! anything, also the literals around it: a line is tried with the first place where each literal
 //! fits, and the numbers and times must have their shape. Not here: what follows the prefix.
 
+use crate::scan;
+
 /// How often a line is tried with another place for a literal.
 const TRIES_MAX: u32 = 64;
 
@@ -121,16 +123,43 @@ fn fit<'l>(
 }
 
 /// How long a field can be, the shortest first.
-fn lengths<'r>(
-    field: char,
-    rest: &'r str,
-    next: Option<&'r Piece>,
-) -> Box<dyn Iterator<Item = usize> + 'r> {
-    match next {
-        Some(Piece::Literal(literal)) => {
-            let places = memchr::memmem::find_iter(rest.as_bytes(), literal.as_bytes());
-            Box::new(places.collect::<Vec<_>>().into_iter())
+enum Lengths<'r> {
+    /// To each place where a literal stands, from one on.
+    Places(&'r str, &'r str, usize),
+    Fixed(std::array::IntoIter<Option<usize>, 3>),
+}
+
+impl Iterator for Lengths<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        match self {
+            Lengths::Places(rest, literal, from) => {
+                let at = place(rest.as_bytes(), literal.as_bytes(), *from)?;
+                *from = at + literal.len();
+                Some(at)
+            }
+            Lengths::Fixed(lengths) => lengths.flatten().next(),
         }
+    }
+}
+
+/// The first place of a literal, from one on.
+fn place(rest: &[u8], literal: &[u8], from: usize) -> Option<usize> {
+    let first = *literal.first()?;
+    let mut at = from;
+    loop {
+        at += scan::first(rest.get(at..)?, first)?;
+        if rest.get(at..)?.starts_with(literal) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+fn lengths<'r>(field: char, rest: &'r str, next: Option<&'r Piece>) -> Lengths<'r> {
+    match next {
+        Some(Piece::Literal(literal)) => Lengths::Places(rest, literal, 0),
         // Two fields side by side, or the message: as long as its shape goes, or one word.
         _ => {
             let blank = rest.find([' ', '\t']).unwrap_or(rest.len());
@@ -139,7 +168,7 @@ fn lengths<'r>(
                 'm' => time_length(rest, 23),
                 _ => None,
             };
-            Box::new([Some(blank), time, Some(0)].into_iter().flatten())
+            Lengths::Fixed([Some(blank), time, Some(0)].into_iter())
         }
     }
 }

@@ -50,7 +50,10 @@ enum Line<'l> {
 
 /// The label at the beginning of a text, and how long it is with its colon and blanks.
 fn label(rest: &str) -> Option<(&str, usize)> {
-    let (word, _) = rest.split_once(":  ")?;
+    let letters = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+    let length = rest.bytes().take(10).take_while(letters).count();
+    let (word, behind) = rest.split_at_checked(length)?;
+    behind.starts_with(":  ").then_some(())?;
     let known = SEVERITIES.contains(&word) || LABELS.iter().any(|(name, _)| *name == word);
     known.then_some((word, word.len() + 3))
 }
@@ -112,9 +115,21 @@ impl Lines {
             Some(_) => {}
         }
         let line = head(next, at_end)?;
+        if !has_label(line) {
+            return Some(false);
+        }
         let (line, _) = lossless(line);
         Some(matches!(line_of(&self.prefix, &line), Line::Label(..)))
     }
+}
+
+/// Whether a label stands anywhere in a line: cheaper than reading its prefix, and most have none.
+fn has_label(line: &[u8]) -> bool {
+    memchr::memchr_iter(b':', line).any(|at| {
+        let (before, behind) = line.split_at_checked(at).unwrap_or((line, &[]));
+        let ends = |(name, _): &(&str, _)| before.ends_with(name.as_bytes());
+        behind.starts_with(b":  ") && LABELS.iter().any(ends)
+    })
 }
 
 /// The beginning of a line, if enough of it is there to judge it.
