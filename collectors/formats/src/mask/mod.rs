@@ -222,7 +222,8 @@ pub(crate) fn is_clean(text: &str) -> bool {
     if prefilter::hit(text.as_bytes()) {
         return false;
     }
-    if text.is_ascii() && memchr::memchr(b'\\', text.as_bytes()).is_none() {
+    let otherwise = |byte: u8| !byte.is_ascii() || byte == b'\\';
+    if !text.bytes().fold(false, |any, byte| any | otherwise(byte)) {
         // Every character is written as itself.
         return !pan::holds(text.as_bytes());
     }
