@@ -98,6 +98,20 @@ fn a_sample_says_what_is_missing_and_with_which_statement() {
         text.contains("ALTER SYSTEM SET pgaudit.log = 'all'"),
         "{text}"
     );
+    // What is not understood shows nothing, and says what may be the matter.
+    for args in [&["empty"][..], &["--settings", "prefix", "empty"][..]] {
+        room.write("prefix", "log_line_prefix|%t %u@%d\n");
+        let ran = test(args);
+        assert_eq!(ran.code, 6, "{ran:?}");
+        let prefix = if args.len() == 1 {
+            "%m [%p] "
+        } else {
+            "%t %u@%d"
+        };
+        let hint = format!("--set 'log_line_prefix={prefix}'");
+        assert!(ran.err.contains(&hint), "{ran:?}");
+        assert!(!ran.out.contains("on   "), "{ran:?}");
+    }
     let found = test(&["--json", sample]).json();
     assert_eq!(found["unparsed"], 0);
     assert_eq!(found["first"].as_array().map(Vec::len), Some(10));

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use ledger_core::Hash;
 use serde_json::Value;
 
-use super::{Room, damage, lines};
+use super::{ROWS_OFF, Room, damage, lines, sample_path};
 
 #[test]
 fn what_is_not_found_ends_with_3_and_what_is_no_query_with_2() {
@@ -301,7 +301,55 @@ fn doctor_names_what_is_wrong_and_what_to_do() {
     room.write("ledger/state/clock-stopped", b"1 2\n");
     wrong("--accept-clock");
     fs::remove_file(room.path("ledger/state/clock-stopped")).expect("removed");
+    room.log(&["sources", "add", "orders", "--platform", "postgresql"])
+        .ended(2);
+    let add = ["sources", "add", "orders", "--platform", "postgresql"];
+    let out = ["--out", "orders.key"];
+    room.log(&[&add[..], &out[..]].concat()).ended(0);
     well();
+    let keys = fs::read_dir(room.path("ledger/keys")).expect("keys");
+    let mut names = keys.map(|item| item.expect("a key").path());
+    let of_source = |path: &std::path::PathBuf| path.to_string_lossy().contains("source");
+    let key = names.find(of_source).expect("the source's key");
+    fs::rename(&key, room.path("away")).expect("moved");
+    wrong("the key of orders");
+    fs::rename(room.path("away"), &key).expect("moved");
+    well();
+}
+
+#[test]
+fn a_log_that_was_restored_goes_on_only_when_an_operator_accepts_it() {
+    let room = Room::with_records();
+    fs::create_dir_all(room.path("ledger/state")).expect("a folder");
+    let mark = "ledger/state/log-restored";
+    room.write(mark, b"what is this");
+    let ingest = |more: &[&str]| {
+        let args = ["ingest", "--source", "more=postgresql:more.csv"];
+        room.log(&[&args[..], more].concat())
+    };
+    room.write(
+        "more.csv",
+        fs::read(sample_path(ROWS_OFF)).expect("a sample"),
+    );
+    assert_eq!(ingest(&["--accept-restored"]).code, 4);
+    let lost =
+        br#"{"source":1,"epoch":1,"acknowledged":900,"held":179,"published":5000,"size":181}"#;
+    room.write(mark, lost);
+    let refused = ingest(&[]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains("--accept-restored"), "{refused:?}");
+    let doctor = room.log(&["doctor"]);
+    assert!(doctor.ended(1).contains("--accept-restored"), "{doctor:?}");
+    ingest(&["--accept-restored"]).ended(0);
+    assert!(!room.path(mark).exists());
+    let found = room.log(&["query", "kind:recovery", "--json"]).json();
+    assert_eq!(found["facts"]["lost"]["published"], 5000, "{found}");
+    room.verify(&[]).ended(0);
+    // Nothing is left to accept, and no entry is written for it.
+    ingest(&["--accept-restored"]).ended(0);
+    let again = room.log(&["query", "kind:recovery", "--json"]);
+    assert_eq!(lines(again.ended(0)).len(), 1);
+    room.verify(&[]).ended(0);
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! Reading order: [`cli`] (the commands and their flags), [`config`] (settings), `access` (how a
 //! command reaches the log, with a server or without), [`commands`] (one file a command), beside
 //! them what several need ([`reading`], [`position`] and `taking` for audit files, `brief` for
-//! entries, `heard` for sources, `examine`, `proof_check`, `sample`, `tamper`), then [`output`],
-//! [`error`] and [`exit`] (what people, scripts and terminals see).
+//! entries, `heard` for sources, `examine`, `around`, `proof_check`, `sample`, `tamper`), then
+//! [`output`], [`error`] and [`exit`] (what people, scripts and terminals see).
 //!
 //! Deliberately not here: any format, rule or check of a log. A command composes rooms and prints.
 
@@ -19,6 +19,7 @@ pub mod position;
 pub mod reading;
 
 mod access;
+mod around;
 mod brief;
 mod demo_story;
 mod examine;

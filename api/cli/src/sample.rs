@@ -129,8 +129,8 @@ pub(crate) fn advice(
             }
             // The sample knows better than a list that leaves something out.
             _ if seen.any(check.signs) => (Verdict::On, None),
-            // A module that is not loaded has no settings.
-            Some(None) if MODULES.iter().any(|name| check.setting.starts_with(name)) => {
+            // A module that is not loaded has no settings at all.
+            Some(None) if settings.is_some_and(|all| is_of_no_module(check.setting, all)) => {
                 (Verdict::Off, Some(format!("{} is not set", check.setting)))
             }
             _ if check.signs.is_empty() => return None,
@@ -148,6 +148,33 @@ pub(crate) fn advice(
 
 /// How the settings of modules begin, which a server has only once they are loaded.
 const MODULES: &[&str] = &["pgaudit.", "server_audit_"];
+
+/// Whether a setting is one of a module of which `settings` has none.
+fn is_of_no_module(setting: &str, settings: &ServerSettings) -> bool {
+    let mut modules = MODULES.iter().filter(|name| setting.starts_with(*name));
+    modules.any(|module| !settings.keys().any(|name| name.starts_with(module)))
+}
+
+/// What to try when a sample of `platform` is not understood.
+pub(crate) fn not_understood(platform: &str, settings: Option<&ServerSettings>) -> String {
+    match platform {
+        "postgresql" => {
+            let prefix = settings.and_then(|settings| settings.get("log_line_prefix"));
+            let prefix = prefix.map_or("%m [%p] ", String::as_str);
+            format!(
+                "if the sample is of the stderr form, give the server's own log_line_prefix with \
+                 all its spaces, as in --set 'log_line_prefix={prefix}'; else begin it at a record \
+                 of csvlog, jsonlog or pgauditlogtofile"
+            )
+        }
+        "mariadb" => {
+            "the sample must be a part of the file that server_audit_file_path names, and \
+                      begin at a record; the general and the error log are none"
+                .to_owned()
+        }
+        _ => "begin it at a record, and see whether the platform is right".to_owned(),
+    }
+}
 
 fn is_on(value: &str) -> bool {
     !matches!(value, "off" | "false" | "no" | "0" | "")
@@ -450,7 +477,11 @@ mod tests {
         let of = |what: &str| found.iter().find(|one| one.what == what).unwrap().verdict;
         assert_eq!(of("logins"), Verdict::On);
         assert_eq!(of("statements"), Verdict::Off);
-        assert_eq!(of("auditing, by server_audit"), Verdict::Off);
+        // The module is loaded, and the list leaves this out.
+        assert_eq!(of("auditing, by server_audit"), Verdict::NotSeen);
+        let list = parse_settings("max_connections\t100\n");
+        let found = advice("mariadb", &Seen::default(), Some(&list)).unwrap();
+        assert!(found.iter().all(|one| one.verdict == Verdict::Off));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use clap::Args;
 use serde_json::json;
 
+use crate::around::look_around;
 use crate::commands::Context;
 use crate::config::load;
 use crate::error::{CommandError, one_line};
@@ -27,6 +28,7 @@ pub fn run(_: &DoctorArgs, context: &Context) -> Result<Exit, CommandError> {
             let place = context.place.path().display().to_string();
             let mut findings = vec![Finding::well("settings", place)];
             findings.extend(examine(&resolved.config));
+            findings.extend(look_around(&resolved.config));
             findings
         }
         // Nothing else can be found without knowing where it lies.

@@ -16,7 +16,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::output::{Colour, plural};
 use crate::reading::{AuditFile, Records};
-use crate::sample::{Advice, Seen, Verdict, advice, parse_settings};
+use crate::sample::{Advice, Seen, Verdict, advice, not_understood, parse_settings};
 
 /// What to read.
 #[derive(Args, Debug)]
@@ -85,8 +85,23 @@ pub fn run(args: &TestArgs, context: &Context) -> Result<Exit, CommandError> {
             break;
         }
     }
-    let found = advice(&args.platform, &seen, settings.as_ref());
+    // What is not understood shows nothing; settings speak for themselves.
+    let understood = seen.events > 0 && unparsed <= seen.events / 2;
+    let nothing = Seen::default();
+    let found = match (understood, &settings) {
+        (true, settings) => advice(&args.platform, &seen, settings.as_ref()),
+        (false, Some(settings)) => advice(&args.platform, &nothing, Some(settings)),
+        (false, None) => None,
+    };
     let found = found.unwrap_or_default();
+    if !understood {
+        let try_this = not_understood(&args.platform, settings.as_ref());
+        let what = match seen.events {
+            0 => "there is no record in it",
+            _ => "most of it is not understood",
+        };
+        context.output.say(&format!("{what}: {try_this}"));
+    }
     if context.output.is_json() {
         print_json(context, &seen, unparsed, &first, &found)?;
     } else {
