@@ -102,7 +102,7 @@ fn a_sample_says_what_is_missing_and_with_which_statement() {
     for args in [&["empty"][..], &["--settings", "prefix", "empty"][..]] {
         room.write("prefix", "log_line_prefix|%t %u@%d\n");
         let ran = test(args);
-        assert_eq!(ran.code, 6, "{ran:?}");
+        assert_eq!(ran.code, 3, "{ran:?}");
         let prefix = if args.len() == 1 {
             "%m [%p] "
         } else {
