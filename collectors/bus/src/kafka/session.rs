@@ -3,7 +3,8 @@
 //!
 //! Before a partition is gone on with, the record that was taken last is read again: it tells a topic
 //! that was made anew from the one that the log knows. A crash at any line leaves records that are
-//! durable and a place before them; what is read again then is a repeat. Not here: trying again
+//! durable and a place before them; what is read again then is a repeat. Not here: where it begins
+//! (`places`), trying again
 //! (`intake`), acknowledgements (`acks`).
 
 use std::collections::{HashMap, VecDeque};
@@ -16,24 +17,21 @@ use ledger_core::message::VALUE_MAX;
 use ledger_core::state::{Position, Stream};
 use ledger_core::{Nanos, SourceId};
 use ledger_log::door::Ticket;
-use ledger_log::{Batch, Door as _, DoorError, Outcome, SourceSpec};
+use ledger_log::{Batch, Door as _, DoorError, Outcome};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{ANSWER_WAIT, KafkaFailed, Talk, consumer};
-use super::config::ForeignConfig;
+use super::client::{KafkaFailed, Talk, consumer};
 use super::foreign::Foreign;
 use super::form::{self, Head, Home, NotOurs};
 use super::gather::{GATHERED_BYTES_MAX, GATHERED_MAX, Gathered};
 use super::intake::Context;
-use super::notice::{Notice, Stray, stray};
-use super::place::{
-    LastRecord, PartitionPlace, TopicPlace, partition_key, read, stored, topic_key,
-};
+use super::notice::{Stray, stray};
+use super::place::{LastRecord, partition_key, stored};
 use super::status::BusState;
-use super::topics::{Found, ensure, events_topic, look};
+use super::topics::{Found, ensure, events_topic};
 
 /// How long a poll waits for the first record.
 const POLL: Duration = Duration::from_millis(100);
@@ -41,20 +39,18 @@ const POLL: Duration = Duration::from_millis(100);
 const TICKETS_MAX: usize = 8;
 /// What the labels of digests of records begin with.
 const RECORD_LABEL: &[u8] = b"custody kafka record v1";
-/// The platform of the ledger's own sources.
-const PLATFORM: &str = "kafka";
 /// How often it is asked at most which sources there are.
 const KNOWN_EVERY: Duration = Duration::from_secs(1);
 
 /// A connection that reads.
 pub(crate) struct Session<'c> {
-    context: &'c Context,
+    pub(super) context: &'c Context,
     /// What was found of the events topic.
-    found: Found,
-    client: BaseConsumer<Talk>,
-    talk: Talk,
+    pub(super) found: Found,
+    pub(super) client: BaseConsumer<Talk>,
+    pub(super) talk: Talk,
     home: Home,
-    partitions: Vec<Partition>,
+    pub(super) partitions: Vec<Partition>,
     /// The one whose record was read last.
     current: usize,
     /// Sources, and whether they have a key.
@@ -66,20 +62,20 @@ pub(crate) struct Session<'c> {
 }
 
 /// A partition that is read.
-struct Partition {
-    topic: String,
-    number: u32,
-    gathered: Gathered,
+pub(super) struct Partition {
+    pub(super) topic: String,
+    pub(super) number: u32,
+    pub(super) gathered: Gathered,
     /// The record that must come first.
-    check: Option<LastRecord>,
+    pub(super) check: Option<LastRecord>,
     /// The source of what the ledger itself says about it, once it is registered.
-    own: Option<SourceId>,
+    pub(super) own: Option<SourceId>,
     /// When the record was written that was read last.
-    read_at: Nanos,
-    kind: PartitionKind,
+    pub(super) read_at: Nanos,
+    pub(super) kind: PartitionKind,
 }
 
-enum PartitionKind {
+pub(super) enum PartitionKind {
     Events,
     Foreign(String, String, Foreign),
 }
@@ -122,27 +118,6 @@ impl<'c> Session<'c> {
             repeated: Vec::new(),
         })
     }
-
-    /// Finds the place in each partition, and says what happened to it meanwhile.
-    pub(crate) fn find_places(&mut self) -> Result<(), KafkaFailed> {
-        self.know_sources()?;
-        let context = self.context;
-        let found = self.found.clone();
-        self.find_in(&events_topic(context.paths.tenant()), &found, None)?;
-        for config in &context.settings.foreign {
-            let brokers = context.settings.brokers();
-            let found = look(
-                &self.client,
-                &self.talk,
-                brokers,
-                &config.topic,
-                ANSWER_WAIT,
-            )?;
-            self.find_in(&config.topic, &found, Some(config))?;
-        }
-        Ok(())
-    }
-
     /// Begins to read, and reads until it is stopped.
     pub(crate) fn run(&mut self) -> Result<(), KafkaFailed> {
         let mut list = TopicPartitionList::new();
@@ -165,196 +140,9 @@ impl<'c> Session<'c> {
         self.reap(0)
     }
 
-    fn failed(&self, error: &KafkaError, what: &str) -> KafkaFailed {
+    pub(super) fn failed(&self, error: &KafkaError, what: &str) -> KafkaFailed {
         KafkaFailed::of(error, what, &self.talk, self.context.settings.brokers())
     }
-
-    // Finding the place.
-
-    /// The place in every partition of a topic.
-    fn find_in(
-        &mut self,
-        topic: &str,
-        found: &Found,
-        foreign: Option<&ForeignConfig>,
-    ) -> Result<(), KafkaFailed> {
-        let Some(count) = found.partitions else {
-            let topic = topic.to_owned();
-            return Err(KafkaFailed::NoTopic { topic });
-        };
-        let mut keys = vec![topic_key(topic)];
-        keys.extend((0..count).map(|number| partition_key(topic, number)));
-        let mut positions = self.positions(&keys)?.into_iter();
-        let known: Option<TopicPlace> = positions.next().flatten().and_then(|one| read(&one));
-        let moved = self.check_topic(topic, found, count, known.as_ref())?;
-        let first = self.partitions.len();
-        for (number, position) in (0..count).zip(positions) {
-            let kind = self.kind(foreign, number)?;
-            let place = position.and_then(|one| read::<PartitionPlace>(&one));
-            let (place, notice) = self.resume(topic, number, place, moved.as_ref())?;
-            let mut partition = Partition {
-                topic: topic.to_owned(),
-                number,
-                check: place.last.clone(),
-                gathered: Gathered::new(place.clone()),
-                own: None,
-                read_at: self.context.now(),
-                kind,
-            };
-            if let Some(notice) = notice {
-                partition.check = None;
-                self.say(&mut partition, &notice, place, Vec::new())?;
-            }
-            let place = partition.gathered.place();
-            let reached = (place.generation, place.next);
-            self.context
-                .reached((topic, number), reached, partition.read_at);
-            self.partitions.push(partition);
-        }
-        let place = TopicPlace {
-            cluster: found.cluster.clone(),
-            partitions: known.as_ref().map_or(count, |known| known.partitions),
-        };
-        if known.as_ref() != Some(&place) {
-            self.begin_topic(first, &place, moved)?;
-        }
-        if foreign.is_none() {
-            self.context.found(topic, &place);
-        }
-        Ok(())
-    }
-
-    /// Says that the topic is read from now on, and keeps what it is in the same frame.
-    fn begin_topic(
-        &mut self,
-        first: usize,
-        place: &TopicPlace,
-        moved: Option<Notice>,
-    ) -> Result<(), KafkaFailed> {
-        if self.partitions.len() <= first {
-            return Ok(());
-        }
-        let mut partition = self.partitions.remove(first);
-        let notice = moved.unwrap_or(Notice::Began {
-            cluster: place.cluster.clone(),
-            partitions: place.partitions,
-        });
-        let at = partition.gathered.place().clone();
-        let kept = vec![stored(topic_key(&partition.topic), place)];
-        self.say(&mut partition, &notice, at, kept)?;
-        self.partitions.insert(first, partition);
-        Ok(())
-    }
-
-    /// Whether the topic is the one that the log knows; a notice if it was moved on purpose.
-    fn check_topic(
-        &self,
-        topic: &str,
-        found: &Found,
-        count: u32,
-        known: Option<&TopicPlace>,
-    ) -> Result<Option<Notice>, KafkaFailed> {
-        let Some(known) = known else { return Ok(None) };
-        if count < known.partitions {
-            let reason = format!(
-                "has {count} partitions, but the log began with {}: make as many",
-                known.partitions
-            );
-            let topic = topic.to_owned();
-            return Err(KafkaFailed::BadTopic { topic, reason });
-        }
-        if count > known.partitions {
-            self.context.warn(&format!(
-                "topic {topic} has {count} partitions now: sources stay in the first {}",
-                known.partitions
-            ));
-        }
-        if known.cluster == found.cluster {
-            return Ok(None);
-        }
-        let (from, to) = (known.cluster.clone(), found.cluster.clone());
-        if self.context.settings.cluster == to {
-            return Ok(Some(Notice::Moved { from, to }));
-        }
-        Err(KafkaFailed::OtherCluster {
-            brokers: self.context.settings.brokers().addresses().to_owned(),
-            found: to,
-            known: from,
-        })
-    }
-
-    fn kind(
-        &self,
-        foreign: Option<&ForeignConfig>,
-        number: u32,
-    ) -> Result<PartitionKind, KafkaFailed> {
-        let Some(config) = foreign else {
-            return Ok(PartitionKind::Events);
-        };
-        let source = format!("{}/{number}", config.source);
-        let reader = Foreign::new(config, self.context.digest_key(&source))
-            .map_err(|error| KafkaFailed::Log(error.to_string()))?;
-        Ok(PartitionKind::Foreign(
-            source,
-            config.platform.clone(),
-            reader,
-        ))
-    }
-
-    /// Where to go on in a partition, and what is to be said about it.
-    fn resume(
-        &self,
-        topic: &str,
-        partition: u32,
-        place: Option<PartitionPlace>,
-        moved: Option<&Notice>,
-    ) -> Result<(PartitionPlace, Option<Notice>), KafkaFailed> {
-        let (low, high) = self.watermarks(topic, partition)?;
-        let Some(place) = place else {
-            return Ok((PartitionPlace::begin(1, low), None));
-        };
-        let next = place.next;
-        let anew = |why| {
-            let begin = PartitionPlace::begin(place.generation.saturating_add(1), low);
-            (begin, Some(Notice::Anew { next, why }))
-        };
-        if moved.is_some() {
-            return Ok(anew("it lies in another cluster"));
-        }
-        if high < next {
-            return Ok(anew("it ends before that"));
-        }
-        if low > next {
-            let count = low - next;
-            let after = PartitionPlace {
-                next: low,
-                last: None,
-                ..place
-            };
-            return Ok((after, Some(Notice::Lost { from: next, count })));
-        }
-        let mut place = place;
-        if place.last.as_ref().is_some_and(|last| last.offset < low) {
-            // Deleted after it was read, as retention does: there is nothing to compare.
-            place.last = None;
-        }
-        Ok((place, None))
-    }
-
-    fn watermarks(&self, topic: &str, partition: u32) -> Result<(u64, u64), KafkaFailed> {
-        let (low, high) = self
-            .client
-            .fetch_watermarks(topic, number(partition), ANSWER_WAIT)
-            .map_err(|error| self.failed(&error, &format!("asking for offsets of {topic}")))?;
-        let plain = |offset: i64| u64::try_from(offset).unwrap_or_default();
-        Ok((plain(low), plain(high)))
-    }
-
-    fn positions(&self, keys: &[String]) -> Result<Vec<Option<Position>>, KafkaFailed> {
-        self.context.door.clone().positions(keys).map_err(of_log)
-    }
-
-    // Reading.
 
     /// Reads what is there, up to the bounds. Returns how many records it read.
     fn gather(&mut self) -> Result<usize, KafkaFailed> {
@@ -495,7 +283,7 @@ impl<'c> Session<'c> {
         })
     }
 
-    fn know_sources(&mut self) -> Result<(), KafkaFailed> {
+    pub(super) fn know_sources(&mut self) -> Result<(), KafkaFailed> {
         self.known_at = Instant::now();
         let status = self.context.door.clone().status().map_err(of_log)?;
         let sources = status.sources.into_iter();
@@ -503,88 +291,9 @@ impl<'c> Session<'c> {
         Ok(())
     }
 
-    // What the ledger itself says.
-
-    /// The record that was taken last is another one now: from the beginning.
-    fn anew(&mut self, index: usize) -> Result<(), KafkaFailed> {
-        // What was gathered of others goes first, so that the place of this one is alone.
-        self.hand_over()?;
-        if index >= self.partitions.len() {
-            return Ok(());
-        }
-        let mut partition = self.partitions.remove(index);
-        let place = partition.gathered.place();
-        let next = place.next;
-        let (low, _) = self.watermarks(&partition.topic, partition.number)?;
-        let begin = PartitionPlace::begin(place.generation.saturating_add(1), low);
-        let why = "the record that was read last is another one now";
-        self.say(
-            &mut partition,
-            &Notice::Anew { next, why },
-            begin,
-            Vec::new(),
-        )?;
-        let (topic, at) = (&partition.topic, number(partition.number));
-        let sought = self.client.seek(topic, at, offset(low), ANSWER_WAIT);
-        let failed = sought.map_err(|error| self.failed(&error, "going back"));
-        self.partitions.insert(index, partition);
-        failed
-    }
-
-    /// Appends a notice, and with it where reading goes on; returns when it is durable.
-    fn say(
-        &self,
-        partition: &mut Partition,
-        notice: &Notice,
-        place: PartitionPlace,
-        mut positions: Vec<Position>,
-    ) -> Result<(), KafkaFailed> {
-        let name = format!("{}/{}", partition.topic, partition.number);
-        let source = self.registered(partition)?;
-        let value = notice.value(&name, self.context.now());
-        tracing::warn!(place = name, notice = notice.name(), "kafka");
-        partition.gathered.notice(source, value, place);
-        let key = partition_key(&partition.topic, partition.number);
-        positions.push(stored(key, partition.gathered.place()));
-        let mut door = self.context.door.clone();
-        for batch in partition.gathered.take(positions) {
-            door.append(batch).map_err(of_log)?;
-        }
-        Ok(())
-    }
-
-    fn own_source(&mut self, index: usize) -> Result<SourceId, KafkaFailed> {
-        let Some(partition) = self.partitions.get(index) else {
-            return Err(KafkaFailed::Log("a partition is gone".to_owned()));
-        };
-        if let Some(own) = partition.own {
-            return Ok(own);
-        }
-        let own = self.registered(partition)?;
-        if let Some(partition) = self.partitions.get_mut(index) {
-            partition.own = Some(own);
-        }
-        Ok(own)
-    }
-
-    /// The source of what the ledger makes of a partition.
-    fn registered(&self, partition: &Partition) -> Result<SourceId, KafkaFailed> {
-        let (name, platform) = match &partition.kind {
-            PartitionKind::Events => (format!("kafka:events/{}", partition.number), PLATFORM),
-            PartitionKind::Foreign(name, platform, _) => (name.clone(), platform.as_str()),
-        };
-        let platform = platform.to_owned();
-        let state = self
-            .context
-            .door
-            .clone()
-            .register(&SourceSpec { name, platform });
-        Ok(state.map_err(of_log)?.id)
-    }
-
     // Handing over.
 
-    fn hand_over(&mut self) -> Result<(), KafkaFailed> {
+    pub(super) fn hand_over(&mut self) -> Result<(), KafkaFailed> {
         for partition in &mut self.partitions {
             if partition.gathered.is_empty() {
                 continue;
@@ -705,14 +414,14 @@ fn index_of(
     partitions.iter().position(is)
 }
 
-fn of_log(error: DoorError) -> KafkaFailed {
+pub(super) fn of_log(error: DoorError) -> KafkaFailed {
     KafkaFailed::Log(error.to_string())
 }
 
-fn number(partition: u32) -> i32 {
+pub(super) fn number(partition: u32) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
 }
 
-fn offset(offset: u64) -> Offset {
+pub(super) fn offset(offset: u64) -> Offset {
     Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX))
 }

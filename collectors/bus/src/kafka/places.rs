@@ -1,0 +1,305 @@
+//! Where a session begins in each partition, and what the log is told happened to a topic meanwhile:
+//! the first reading, offsets that are gone, a topic that was made anew, a cluster that was changed.
+//!
+//! Not here: reading on from there (`session`).
+
+use ledger_core::SourceId;
+use ledger_core::state::Position;
+use ledger_log::{Door as _, SourceSpec};
+use rdkafka::consumer::Consumer as _;
+
+use super::client::{ANSWER_WAIT, KafkaFailed};
+use super::config::ForeignConfig;
+use super::foreign::Foreign;
+use super::gather::Gathered;
+use super::notice::Notice;
+use super::place::{PartitionPlace, TopicPlace, partition_key, read, stored, topic_key};
+use super::session::{Partition, PartitionKind, Session, number, of_log, offset};
+use super::topics::{Found, events_topic, look};
+
+/// The platform of the ledger's own sources.
+const PLATFORM: &str = "kafka";
+
+impl Session<'_> {
+    /// Finds the place in each partition, and says what happened to it meanwhile.
+    pub(crate) fn find_places(&mut self) -> Result<(), KafkaFailed> {
+        self.know_sources()?;
+        let context = self.context;
+        let found = self.found.clone();
+        self.find_in(&events_topic(context.paths.tenant()), &found, None)?;
+        for config in &context.settings.foreign {
+            let brokers = context.settings.brokers();
+            let found = look(
+                &self.client,
+                &self.talk,
+                brokers,
+                &config.topic,
+                ANSWER_WAIT,
+            )?;
+            self.find_in(&config.topic, &found, Some(config))?;
+        }
+        Ok(())
+    }
+
+    /// The place in every partition of a topic.
+    fn find_in(
+        &mut self,
+        topic: &str,
+        found: &Found,
+        foreign: Option<&ForeignConfig>,
+    ) -> Result<(), KafkaFailed> {
+        let Some(count) = found.partitions else {
+            let topic = topic.to_owned();
+            return Err(KafkaFailed::NoTopic { topic });
+        };
+        let mut keys = vec![topic_key(topic)];
+        keys.extend((0..count).map(|number| partition_key(topic, number)));
+        let mut positions = self.positions(&keys)?.into_iter();
+        let known: Option<TopicPlace> = positions.next().flatten().and_then(|one| read(&one));
+        let moved = self.check_topic(topic, found, count, known.as_ref())?;
+        let first = self.partitions.len();
+        for (number, position) in (0..count).zip(positions) {
+            let kind = self.kind(foreign, number)?;
+            let place = position.and_then(|one| read::<PartitionPlace>(&one));
+            let (place, notice) = self.resume(topic, number, place, moved.as_ref())?;
+            let mut partition = Partition {
+                topic: topic.to_owned(),
+                number,
+                check: place.last.clone(),
+                gathered: Gathered::new(place.clone()),
+                own: None,
+                read_at: self.context.now(),
+                kind,
+            };
+            if let Some(notice) = notice {
+                partition.check = None;
+                self.say(&mut partition, &notice, place, Vec::new())?;
+            }
+            let place = partition.gathered.place();
+            let reached = (place.generation, place.next);
+            self.context
+                .reached((topic, number), reached, partition.read_at);
+            self.partitions.push(partition);
+        }
+        let place = TopicPlace {
+            cluster: found.cluster.clone(),
+            partitions: known.as_ref().map_or(count, |known| known.partitions),
+        };
+        if known.as_ref() != Some(&place) {
+            self.begin_topic(first, &place, moved)?;
+        }
+        if foreign.is_none() {
+            self.context.found(topic, &place);
+        }
+        Ok(())
+    }
+
+    /// Says that the topic is read from now on, and keeps what it is in the same frame.
+    fn begin_topic(
+        &mut self,
+        first: usize,
+        place: &TopicPlace,
+        moved: Option<Notice>,
+    ) -> Result<(), KafkaFailed> {
+        if self.partitions.len() <= first {
+            return Ok(());
+        }
+        let mut partition = self.partitions.remove(first);
+        let notice = moved.unwrap_or(Notice::Began {
+            cluster: place.cluster.clone(),
+            partitions: place.partitions,
+        });
+        let at = partition.gathered.place().clone();
+        let kept = vec![stored(topic_key(&partition.topic), place)];
+        self.say(&mut partition, &notice, at, kept)?;
+        self.partitions.insert(first, partition);
+        Ok(())
+    }
+
+    /// Whether the topic is the one that the log knows; a notice if it was moved on purpose.
+    fn check_topic(
+        &self,
+        topic: &str,
+        found: &Found,
+        count: u32,
+        known: Option<&TopicPlace>,
+    ) -> Result<Option<Notice>, KafkaFailed> {
+        let Some(known) = known else { return Ok(None) };
+        if count < known.partitions {
+            let reason = format!(
+                "has {count} partitions, but the log began with {}: make as many",
+                known.partitions
+            );
+            let topic = topic.to_owned();
+            return Err(KafkaFailed::BadTopic { topic, reason });
+        }
+        if count > known.partitions {
+            self.context.warn(&format!(
+                "topic {topic} has {count} partitions now: sources stay in the first {}",
+                known.partitions
+            ));
+        }
+        if known.cluster == found.cluster {
+            return Ok(None);
+        }
+        let (from, to) = (known.cluster.clone(), found.cluster.clone());
+        if self.context.settings.cluster == to {
+            return Ok(Some(Notice::Moved { from, to }));
+        }
+        Err(KafkaFailed::OtherCluster {
+            brokers: self.context.settings.brokers().addresses().to_owned(),
+            found: to,
+            known: from,
+        })
+    }
+
+    fn kind(
+        &self,
+        foreign: Option<&ForeignConfig>,
+        number: u32,
+    ) -> Result<PartitionKind, KafkaFailed> {
+        let Some(config) = foreign else {
+            return Ok(PartitionKind::Events);
+        };
+        let source = format!("{}/{number}", config.source);
+        let reader = Foreign::new(config, self.context.digest_key(&source))
+            .map_err(|error| KafkaFailed::Log(error.to_string()))?;
+        Ok(PartitionKind::Foreign(
+            source,
+            config.platform.clone(),
+            reader,
+        ))
+    }
+
+    /// Where to go on in a partition, and what is to be said about it.
+    fn resume(
+        &self,
+        topic: &str,
+        partition: u32,
+        place: Option<PartitionPlace>,
+        moved: Option<&Notice>,
+    ) -> Result<(PartitionPlace, Option<Notice>), KafkaFailed> {
+        let (low, high) = self.watermarks(topic, partition)?;
+        let Some(place) = place else {
+            return Ok((PartitionPlace::begin(1, low), None));
+        };
+        let next = place.next;
+        let anew = |why| {
+            let begin = PartitionPlace::begin(place.generation.saturating_add(1), low);
+            (begin, Some(Notice::Anew { next, why }))
+        };
+        if moved.is_some() {
+            return Ok(anew("it lies in another cluster"));
+        }
+        if high < next {
+            return Ok(anew("it ends before that"));
+        }
+        if low > next {
+            let count = low - next;
+            let after = PartitionPlace {
+                next: low,
+                last: None,
+                ..place
+            };
+            return Ok((after, Some(Notice::Lost { from: next, count })));
+        }
+        let mut place = place;
+        if place.last.as_ref().is_some_and(|last| last.offset < low) {
+            // Deleted after it was read, as retention does: there is nothing to compare.
+            place.last = None;
+        }
+        Ok((place, None))
+    }
+
+    fn watermarks(&self, topic: &str, partition: u32) -> Result<(u64, u64), KafkaFailed> {
+        let (low, high) = self
+            .client
+            .fetch_watermarks(topic, number(partition), ANSWER_WAIT)
+            .map_err(|error| self.failed(&error, &format!("asking for offsets of {topic}")))?;
+        let plain = |offset: i64| u64::try_from(offset).unwrap_or_default();
+        Ok((plain(low), plain(high)))
+    }
+
+    fn positions(&self, keys: &[String]) -> Result<Vec<Option<Position>>, KafkaFailed> {
+        self.context.door.clone().positions(keys).map_err(of_log)
+    }
+
+    // What the ledger itself says.
+
+    /// The record that was taken last is another one now: from the beginning.
+    pub(super) fn anew(&mut self, index: usize) -> Result<(), KafkaFailed> {
+        // What was gathered of others goes first, so that the place of this one is alone.
+        self.hand_over()?;
+        if index >= self.partitions.len() {
+            return Ok(());
+        }
+        let mut partition = self.partitions.remove(index);
+        let place = partition.gathered.place();
+        let next = place.next;
+        let (low, _) = self.watermarks(&partition.topic, partition.number)?;
+        let begin = PartitionPlace::begin(place.generation.saturating_add(1), low);
+        let why = "the record that was read last is another one now";
+        self.say(
+            &mut partition,
+            &Notice::Anew { next, why },
+            begin,
+            Vec::new(),
+        )?;
+        let (topic, at) = (&partition.topic, number(partition.number));
+        let sought = self.client.seek(topic, at, offset(low), ANSWER_WAIT);
+        let failed = sought.map_err(|error| self.failed(&error, "going back"));
+        self.partitions.insert(index, partition);
+        failed
+    }
+
+    /// Appends a notice, and with it where reading goes on; returns when it is durable.
+    fn say(
+        &self,
+        partition: &mut Partition,
+        notice: &Notice,
+        place: PartitionPlace,
+        mut positions: Vec<Position>,
+    ) -> Result<(), KafkaFailed> {
+        let name = format!("{}/{}", partition.topic, partition.number);
+        let source = self.registered(partition)?;
+        let value = notice.value(&name, self.context.now());
+        tracing::warn!(place = name, notice = notice.name(), "kafka");
+        partition.gathered.notice(source, value, place);
+        let key = partition_key(&partition.topic, partition.number);
+        positions.push(stored(key, partition.gathered.place()));
+        let mut door = self.context.door.clone();
+        for batch in partition.gathered.take(positions) {
+            door.append(batch).map_err(of_log)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn own_source(&mut self, index: usize) -> Result<SourceId, KafkaFailed> {
+        let Some(partition) = self.partitions.get(index) else {
+            return Err(KafkaFailed::Log("a partition is gone".to_owned()));
+        };
+        if let Some(own) = partition.own {
+            return Ok(own);
+        }
+        let own = self.registered(partition)?;
+        if let Some(partition) = self.partitions.get_mut(index) {
+            partition.own = Some(own);
+        }
+        Ok(own)
+    }
+
+    /// The source of what the ledger makes of a partition.
+    fn registered(&self, partition: &Partition) -> Result<SourceId, KafkaFailed> {
+        let (name, platform) = match &partition.kind {
+            PartitionKind::Events => (format!("kafka:events/{}", partition.number), PLATFORM),
+            PartitionKind::Foreign(name, platform, _) => (name.clone(), platform.as_str()),
+        };
+        let platform = platform.to_owned();
+        let state = self
+            .context
+            .door
+            .clone()
+            .register(&SourceSpec { name, platform });
+        Ok(state.map_err(of_log)?.id)
+    }
+}
