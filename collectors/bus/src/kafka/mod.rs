@@ -37,3 +37,6 @@ pub use config::{
 pub use intake::{Intake, IntakeError};
 pub use link::{KafkaBus, KafkaLink};
 pub use status::{BusState, BusStatus, PartitionStatus};
+
+#[cfg(test)]
+mod broker_tests;
