@@ -55,7 +55,15 @@ impl InProcessDoor {
         self.shared
             .wait_published(next, wait)
             .map_err(|reason| DoorError::Stopped { reason })?;
-        let now = self.shared.published();
+        let mut now = self.shared.published();
+        if now.sources.is_none() {
+            // What the last checkpoint before this process covered is not known; the next one is.
+            let next = TreeSize(now.checkpoint.size.0.saturating_add(1));
+            self.shared
+                .wait_published(next, wait)
+                .map_err(|reason| DoorError::Stopped { reason })?;
+            now = self.shared.published();
+        }
         if now.checkpoint.size < next {
             return Ok(None);
         }

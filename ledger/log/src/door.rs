@@ -12,6 +12,7 @@ use ledger_core::{Index, SourceId, TreeSize};
 
 use crate::acknowledged::Acknowledged;
 use crate::receipt::{OWN_KEYS, Receipts};
+use crate::run::{Run, RunAnswer};
 use crate::shared::Shared;
 use crate::status::{LogStatus, StatusParts};
 
@@ -218,6 +219,10 @@ pub(crate) enum Request {
         keyed: bool,
         reply: Sender<Registration>,
     },
+    Run {
+        run: Run,
+        reply: Sender<RunAnswer>,
+    },
     Close,
 }
 
@@ -252,7 +257,7 @@ impl Ticket {
     }
 }
 
-fn gone(shared: &Shared) -> DoorError {
+pub(crate) fn gone(shared: &Shared) -> DoorError {
     let closed = || "it was closed".to_owned();
     DoorError::Stopped {
         reason: shared.stopped().unwrap_or_else(closed),
@@ -270,7 +275,7 @@ impl InProcessDoor {
     /// # Errors
     /// See [`DoorError`].
     pub fn try_submit(&self, batch: Batch) -> Result<Ticket, DoorError> {
-        check_batch(&batch)?;
+        check_batch(&batch.messages, &batch.positions)?;
         let (reply, answer) = bounded(1);
         match self.requests.try_send(Request::Append { batch, reply }) {
             Ok(()) => Ok(Ticket {
@@ -287,7 +292,7 @@ impl InProcessDoor {
     /// # Errors
     /// See [`DoorError`].
     pub fn submit(&self, batch: Batch) -> Result<Ticket, DoorError> {
-        check_batch(&batch)?;
+        check_batch(&batch.messages, &batch.positions)?;
         let (reply, answer) = bounded(1);
         self.requests
             .send(Request::Append { batch, reply })
@@ -397,15 +402,15 @@ pub const BATCH_MESSAGES_MAX: usize = ledger_core::frame::FRAME_ENTRIES_MAX / 4;
 /// Most positions of a batch.
 pub const BATCH_POSITIONS_MAX: usize = 64;
 
-fn check_batch(batch: &Batch) -> Result<(), DoorError> {
-    if batch.messages.len() > BATCH_MESSAGES_MAX {
-        let count = batch.messages.len();
+pub(crate) fn check_batch(messages: &[Message], positions: &[Position]) -> Result<(), DoorError> {
+    if messages.len() > BATCH_MESSAGES_MAX {
+        let count = messages.len();
         return Err(DoorError::TooMany {
             count,
             max: BATCH_MESSAGES_MAX,
         });
     }
-    for (number, message) in batch.messages.iter().enumerate() {
+    for (number, message) in messages.iter().enumerate() {
         let len = message.value.len();
         if len > VALUE_MAX {
             return Err(DoorError::TooLarge { number, len });
@@ -414,14 +419,14 @@ fn check_batch(batch: &Batch) -> Result<(), DoorError> {
             return Err(DoorError::StreamNotTaken);
         }
     }
-    if batch.positions.len() > BATCH_POSITIONS_MAX {
-        let count = batch.positions.len();
+    if positions.len() > BATCH_POSITIONS_MAX {
+        let count = positions.len();
         return Err(DoorError::TooMany {
             count,
             max: BATCH_POSITIONS_MAX,
         });
     }
-    for position in &batch.positions {
+    for position in positions {
         let legal = (1..=255).contains(&position.key.len())
             && !position.key.starts_with(OWN_KEYS)
             && position.value.len() <= Position::VALUE_MAX;

@@ -41,6 +41,7 @@ mod receipt;
 mod recent;
 mod recovery;
 mod rule;
+mod run;
 mod sequencer;
 mod shared;
 mod stops;
@@ -60,6 +61,7 @@ pub use payloads::OwnedPart;
 pub use reader::{Reader, StoredEntry};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use receipt::Receipt;
+pub use run::{RUN_BATCHES_MAX, Run, RunAnswer, RunTicket};
 pub use status::{BeatStatus, GapStatus, LogStatus, SourceStatus};
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use crate::prepare::{self, Preparer, Randomness};
 use crate::receipt::{self, Claim, Receipts};
 use crate::recent::Recent;
 use crate::rule::{self, Arrival, Place};
+use crate::run::{Run, RunAnswer};
 use crate::shared::Shared;
 use crate::stops::Stops;
 
@@ -52,6 +53,7 @@ pub(crate) enum Reply {
         Sender<Result<Appended, DoorError>>,
         Result<Appended, DoorError>,
     ),
+    Run(Sender<RunAnswer>, RunAnswer),
     Register(Sender<Registration>, SourceState),
 }
 
@@ -96,17 +98,17 @@ const FRAME_VALUES_MAX: usize = 256 << 20;
 
 /// Whether a request can join a frame without breaking its bounds.
 fn fits(turn: &Turn, request: &Request) -> bool {
-    let Request::Append { batch, .. } = request else {
-        return true;
+    let (batches, positions) = match request {
+        Request::Append { batch, .. } => (std::slice::from_ref(batch), &batch.positions),
+        Request::Run { run, .. } => (run.batches.as_slice(), &run.positions),
+        Request::Register { .. } | Request::Close => return true,
     };
-    let entries = turn.batch.len() + ENTRIES_A_MESSAGE * batch.messages.len();
-    let bytes: usize = batch
-        .messages
-        .iter()
-        .map(|message| message.value.len())
-        .sum();
+    let messages = || batches.iter().flat_map(|batch| &batch.messages);
+    let entries = turn.batch.len() + ENTRIES_A_MESSAGE * messages().count();
+    let bytes: usize = messages().map(|message| message.value.len()).sum();
     entries < FRAME_ENTRIES_MAX
-        && turn.batch.positions.len() + batch.positions.len() <= TOUCHED_MAX
+        && turn.batch.positions.len() + positions.len() <= TOUCHED_MAX
+        && turn.touched.len() + batches.len() <= TOUCHED_MAX
         && turn.bytes + bytes <= FRAME_VALUES_MAX
 }
 
@@ -195,6 +197,10 @@ impl Sequencer {
                 Request::Append { batch, reply } => {
                     let answer = self.append(turn, batch)?;
                     turn.replies.push(Reply::Append(reply, answer));
+                }
+                Request::Run { run, reply } => {
+                    let answer = self.run_of(turn, run)?;
+                    turn.replies.push(Reply::Run(reply, answer));
                 }
                 Request::Register { spec, keyed, reply } => {
                     match self.register(turn, spec, keyed)? {
@@ -393,15 +399,9 @@ impl Sequencer {
                 source_id: batch.source,
             }));
         };
-        let fresh = batch
-            .positions
-            .iter()
-            .filter(|position| !self.positions.contains(&position.key));
-        if self.positions.len() + fresh.count() > POSITIONS_MAX {
-            return Ok(Err(DoorError::TooManyPositions));
+        if let Err(error) = self.know(&batch.positions) {
+            return Ok(Err(error));
         }
-        let keys = batch.positions.iter().map(|position| position.key.clone());
-        self.positions.extend(keys);
         let mut outcomes = Vec::with_capacity(batch.messages.len());
         let mut refused = None;
         for message in &batch.messages {
@@ -428,5 +428,28 @@ impl Sequencer {
             turn.batch.positions.extend(batch.positions);
         }
         Ok(Ok(Appended { outcomes, size }))
+    }
+
+    /// Takes note of the keys of positions, unless there are too many.
+    fn know(&mut self, positions: &[Position]) -> Result<(), DoorError> {
+        let fresh = (positions.iter()).filter(|one| !self.positions.contains(&one.key));
+        if self.positions.len() + fresh.count() > POSITIONS_MAX {
+            return Err(DoorError::TooManyPositions);
+        }
+        self.positions
+            .extend(positions.iter().map(|one| one.key.clone()));
+        Ok(())
+    }
+
+    /// A run is one request, so all of it goes into one frame.
+    fn run_of(&mut self, turn: &mut Turn, run: Run) -> Result<RunAnswer, WriteError> {
+        if let Err(error) = self.know(&run.positions) {
+            return Ok(Err(error));
+        }
+        let batches = run.batches.into_iter();
+        let answers = batches.map(|batch| self.append(turn, batch));
+        let answers = answers.collect::<Result<_, WriteError>>()?;
+        turn.batch.positions.extend(run.positions);
+        Ok(Ok(answers))
     }
 }

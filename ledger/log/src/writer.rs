@@ -160,6 +160,7 @@ impl Writer {
             // Whoever asked may have gone; what is durable stays.
             match reply {
                 Reply::Append(to, answer) => drop(to.send(answer)),
+                Reply::Run(to, answer) => drop(to.send(answer)),
                 Reply::Register(to, state) => drop(to.send(Ok(state))),
             }
         }
