@@ -136,7 +136,11 @@ mod tests {
             source: SourceId(99),
             ..batch(std::slice::from_ref(&one))
         };
-        let first = vec![batch(&[forged.clone()]), unknown, batch(&[one.clone()])];
+        let first = vec![
+            batch(&[forged.clone()]),
+            unknown,
+            batch(std::slice::from_ref(&one)),
+        ];
         let answers = door.submit_run(run(first, b"1")).unwrap().wait().unwrap();
         let outcome = |at: usize| answers[at].as_ref().map(|found| found.outcomes[0]);
         assert!(matches!(outcome(0), Ok(Outcome::Forged(_))), "{answers:?}");
@@ -151,7 +155,7 @@ mod tests {
         };
         assert_eq!(kept(&mut door).as_deref(), Some(b"1".as_slice()));
         // Nothing but repeats and forgeries, and then nothing at all: the position holds.
-        let rest = vec![batch(&[one.clone()]), batch(&[forged])];
+        let rest = vec![batch(std::slice::from_ref(&one)), batch(&[forged])];
         let answers = door.submit_run(run(rest, b"2")).unwrap().wait().unwrap();
         assert_eq!(answers[0].as_ref().unwrap().outcomes, [Outcome::Repeat]);
         assert_eq!(kept(&mut door).as_deref(), Some(b"2".as_slice()));
