@@ -50,8 +50,14 @@ pub(crate) fn cut(text: &mut Cow<'_, str>, budget: usize) -> bool {
     true
 }
 
-/// The text without the digits and separators at its end.
+/// The text without the digits and separators at its end, nor a run of hexadecimal digits that can
+/// be the beginning of a number written as bytes.
 pub(crate) fn without_open_number(text: &str) -> &str {
+    const HEX_RUN_MIN: usize = 14;
+    let hex = text.trim_end_matches(|c: char| c.is_ascii_hexdigit());
+    if text.len() - hex.len() >= HEX_RUN_MIN {
+        return hex;
+    }
     let trimmed = text.trim_end_matches(|c: char| {
         c.is_ascii_digit() || matches!(c, ' ' | '-' | '.' | '\t' | '\u{a0}')
     });
@@ -153,6 +159,8 @@ mod tests {
             ("abcdef", 3, "abc"),
             ("ab\"\"\"", 4, "ab\""),
             ("pan 4111 1111 1111 1111", 21, "pan"),
+            ("pan 343131313131313131", 19, "pan "),
+            ("a faded facade", 13, "a faded facad"),
             ("æøå", 3, "æ"),
             ("abc", 99, "abc"),
         ] {

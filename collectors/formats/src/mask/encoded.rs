@@ -1,8 +1,8 @@
-//! Characters written otherwise than as themselves: backslash escapes of literals, and digits,
-//! blanks and dashes of other scripts and widths.
+//! Characters written otherwise than as themselves: backslash escapes of literals, bytes in
+//! hexadecimal, and digits, blanks and dashes of other scripts and widths.
 //!
 //! `E'\x41\u0041\101'` and `U&'\0041\+000041'` (PostgreSQL 18 manual, 4.1.2.2 and 4.1.2.3), also
-//! where more quoting has doubled the backslash. [`Folded`] is a text with each such character as
+//! where more quoting has doubled the backslash; `X'41'`, `0x41` and `'\x41'` of a whole text. [`Folded`] is a text with each such character as
 //! one ASCII byte that knows where it came from, so that what is found there can be masked here.
 //! Not here: what is found.
 
@@ -117,6 +117,39 @@ pub(super) fn decode(text: &str, form: Form) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Hexadecimal digits of the shortest card number whose digits are written as bytes.
+const HEX_MIN: usize = 26;
+
+/// Where the next run of hexadecimal digits is that can hold a card number: thirteen bytes of it
+/// are digits, counted from its first or its second place on. Looking at each twenty-sixth byte is
+/// enough to miss none.
+fn hex_run(text: &[u8], from: usize) -> Option<(usize, usize)> {
+    let mut at = from + HEX_MIN - 1;
+    loop {
+        while !text.get(at)?.is_ascii_hexdigit() {
+            at += HEX_MIN;
+        }
+        let (before, behind) = (text.get(from..at)?, text.get(at..)?);
+        let before = before.iter().rev().take_while(|b| b.is_ascii_hexdigit());
+        let behind = behind.iter().take_while(|b| b.is_ascii_hexdigit());
+        let (start, end) = (at - before.count(), at + behind.count());
+        let digits = |from: usize| {
+            let (pairs, _) = text.get(from..end).unwrap_or(&[]).as_chunks::<2>();
+            let digit = |pair: &&[u8; 2]| matches!(pair, [b'3', b'0'..=b'9']);
+            pairs.iter().filter(digit).count()
+        };
+        if end - start >= HEX_MIN && (digits(start) >= 13 || digits(start + 1) >= 13) {
+            return Some((start, end));
+        }
+        at = end + HEX_MIN;
+    }
+}
+
+/// Whether a text has digits written as bytes in hexadecimal, as many as a card number has.
+pub(super) fn in_hex(text: &[u8]) -> bool {
+    hex_run(text, 0).is_some()
+}
+
 /// A text in which every digit, blank and dash is one ASCII byte.
 pub(super) struct Folded {
     /// The bytes.
@@ -149,6 +182,38 @@ impl Folded {
                     folded.push(*byte, from);
                     from += 1;
                 }
+            }
+        }
+        folded
+    }
+
+    /// The text with each pair of hexadecimal digits in a run that can hold a card number as the
+    /// byte that it names. `skip` is 0 or 1: where in the run the first pair begins.
+    pub(super) fn of_hex(text: &str, skip: usize) -> Folded {
+        const OTHER: u8 = b'x';
+        let text = text.as_bytes();
+        let bytes = Vec::with_capacity(text.len());
+        let starts = Vec::with_capacity(text.len());
+        let mut folded = Folded { bytes, starts };
+        let mut at = 0;
+        while at < text.len() {
+            let run = hex_run(text, at);
+            let (start, end) = run.unwrap_or((text.len(), text.len()));
+            for byte in text.get(at..start).unwrap_or(&[]) {
+                folded.push(*byte, at);
+                at += 1;
+            }
+            if skip == 1 && at < end {
+                folded.push(OTHER, at);
+                at += 1;
+            }
+            for pair in text.get(at..end).unwrap_or(&[]).chunks(2) {
+                let named = std::str::from_utf8(pair)
+                    .ok()
+                    .filter(|pair| pair.len() == 2);
+                let named = named.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+                folded.push(named.filter(u8::is_ascii).unwrap_or(OTHER), at);
+                at += pair.len();
             }
         }
         folded
@@ -221,6 +286,30 @@ mod tests {
             assert_eq!(decode(text, form), expected, "{text}");
         }
         assert!(any(br"\x4") && any(br"\0041") && any(br"\+000041") && !any(br"\n\r\'\\"));
+    }
+
+    #[test]
+    fn bytes_in_hexadecimal_fold_and_unfold() {
+        let hex = "34313131313131313131313131313131";
+        for (text, skip) in [
+            (format!("SELECT X'{hex}'"), 0),
+            (format!("a9{hex}f"), 0),
+            (format!("a{hex}"), 1),
+        ] {
+            let folded = Folded::of_hex(&text, skip);
+            let bytes = String::from_utf8(folded.bytes.clone()).unwrap();
+            assert!(bytes.contains("4111111111111111"), "{text} is {bytes}");
+            assert_eq!(folded.unfold(&text, &folded.bytes), text.as_bytes());
+            assert!(in_hex(text.as_bytes()));
+        }
+        for text in [
+            "",
+            "d41d8cd98f00b204e9800998ecf8427e",
+            "3132333435363738393031",
+        ] {
+            assert!(!in_hex(text.as_bytes()), "{text}");
+            assert_eq!(Folded::of_hex(text, 0).bytes, text.as_bytes());
+        }
     }
 
     #[test]

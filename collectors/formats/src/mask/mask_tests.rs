@@ -424,6 +424,27 @@ fn card_numbers_by_scheme_length_and_check_digit() {
             "\u{ff14}\u{ff11}11\u{3000}1111\u{2013}1111 1\u{661}11",
             "****\u{3000}****\u{2013}**** 1\u{661}11",
         ),
+        // As bytes in hexadecimal, whatever stands before the first pair.
+        (
+            "x'34313131313131313131313131313131'",
+            "x'************31313131'",
+        ),
+        (
+            "a35353030203030303020303030302030303034f",
+            "a****20****20****2030303034f",
+        ),
+        (
+            "0x343131313131313131313131313131313d3239313231303131323334353637",
+            "0x************313131313d**************",
+        ),
+        (
+            "x'34313131313131313131313131313132'",
+            "x'34313131313131313131313131313132'",
+        ),
+        (
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        ),
         // Not card numbers: check digit, prefix, length, an eight-byte number, a UUID, times.
         ("4111111111111112", "4111111111111112"),
         ("9111111111111111", "9111111111111111"),
@@ -555,6 +576,24 @@ proptest! {
     }
 
     #[test]
+    fn no_hexadecimal_hides_a_card_number(before in around(), after in around(), odd in any::<bool>(), statement in any::<bool>()) {
+        // Hexadecimal digits that touch the number make another number, like digits do.
+        let before = before.trim_end_matches(|c: char| c.is_ascii_hexdigit());
+        let after = after.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        for pan in ["4111111111111111", "5500 0000 0000 0004", "371449635398431"] {
+            let hex: String = pan.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let nibble = if odd { "c" } else { "" };
+            for text in [format!("{before}X'{nibble}{hex}'{after}"), format!("{before}E'\\\\x{hex}'{after}"), format!("{before}{nibble}{hex}{after}")] {
+                let masked = if statement { sql(&text) } else { prose(&text) };
+                prop_assert!(!masked.contains(&hex), "{text:?} gave {masked:?}");
+            }
+            let text = format!("SELECT {nibble}, X'{nibble}{hex}' {hex}");
+            let once = sql(&text);
+            prop_assert_eq!(sql(&once), once);
+        }
+    }
+
+    #[test]
     fn no_escape_hides_a_password(before in around(), after in around(), forms in prop::collection::vec(0..8_u8, 8), statement in any::<bool>()) {
         let word: String = "password".chars().zip(&forms).map(|(c, form)| if *form == 4 { c.to_string() } else { written(c, *form) }).collect();
         let text = format!("{before} SELECT dblink(E'host=h {word}=pl4nted-s3cret') {after}");
@@ -597,6 +636,8 @@ fn time_is_linear_in_the_text() {
         "\"password\":",
         "E'\\",
         "\\x34",
+        "34",
+        "c34",
         "\\",
         "\\\\x70assword=E'",
         "-p ",

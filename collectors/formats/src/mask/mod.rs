@@ -225,7 +225,7 @@ pub(crate) fn is_clean(text: &str) -> bool {
     let otherwise = |byte: u8| !byte.is_ascii() || byte == b'\\';
     if !text.bytes().fold(false, |any, byte| any | otherwise(byte)) {
         // Every character is written as itself.
-        return !pan::holds(text.as_bytes());
+        return !pan::present_unescaped(text);
     }
     !encoded::reveals(text) && !pan::present(text)
 }

@@ -8,7 +8,8 @@
 //! - a run of digits without separators counts as a whole when it has up to 19 digits (an
 //!   eight-byte number has 19, and searching inside such numbers would shred identifiers); a
 //!   longer run cannot be an identifier of that kind and is searched inside;
-//! - a digit may be written as an escape (`\x34`) or in another script or width (see `encoded`);
+//! - a digit may be written as an escape (`\x34`) or in another script or width, all of them as
+//!   bytes in hexadecimal (`X'3431…'`, `'\x3431…'`; see `encoded`);
 //! - a UUID is left alone.
 //!
 //! Data that follows the number in a magnetic stripe goes too. Not here: verification codes, which
@@ -43,16 +44,26 @@ struct Digit {
 pub(super) fn mask(text: &str, options: MaskOptions, found: &mut Found) -> Option<String> {
     // Only ASCII digits and whole characters become stars, so this is UTF-8 still.
     let utf8 = |bytes| String::from_utf8(bytes).unwrap_or_else(|_| MASK.to_owned());
-    let mut now = passes(text.as_bytes(), options, found).map(utf8);
-    if !encoded::possible(now.as_deref().unwrap_or(text)) {
-        return now;
-    }
-    // The readings of escapes one after the other: each is of the text that the last one left.
-    for form in FORMS {
+    // One reading after the other: each is of the text that the last one left.
+    let mut now = None;
+    let read = |now: Option<String>, fold: &dyn Fn(&str) -> Folded, found: &mut Found| {
         let text = now.as_deref().unwrap_or(text);
-        let folded = Folded::of(text, form);
-        if let Some(changed) = passes(&folded.bytes, options, found) {
-            now = Some(utf8(folded.unfold(text, &changed)));
+        let folded = fold(text);
+        let changed = passes(&folded.bytes, options, found);
+        changed
+            .map(|changed| utf8(folded.unfold(text, &changed)))
+            .or(now)
+    };
+    if encoded::in_hex(text.as_bytes()) {
+        for skip in 0..2 {
+            now = read(now, &|text| Folded::of_hex(text, skip), found);
+        }
+    }
+    let plain = passes(now.as_deref().unwrap_or(text).as_bytes(), options, found);
+    now = plain.map(utf8).or(now);
+    if encoded::possible(now.as_deref().unwrap_or(text)) {
+        for form in FORMS {
+            now = read(now, &|text| Folded::of(text, form), found);
         }
     }
     now
@@ -74,11 +85,17 @@ fn passes(text: &[u8], options: MaskOptions, found: &mut Found) -> Option<Vec<u8
 /// Whether the text holds a card number: what [`mask`] would find, without finding all of it.
 pub(super) fn present(text: &str) -> bool {
     let folded = |form| holds(&Folded::of(text, form).bytes);
-    holds(text.as_bytes()) || (encoded::possible(text) && FORMS.into_iter().any(folded))
+    present_unescaped(text) || (encoded::possible(text) && FORMS.into_iter().any(folded))
+}
+
+/// The same of a text without escapes and other scripts.
+pub(super) fn present_unescaped(text: &str) -> bool {
+    let hex = |skip| holds(&Folded::of_hex(text, skip).bytes);
+    holds(text.as_bytes()) || (encoded::in_hex(text.as_bytes()) && (0..2).any(hex))
 }
 
 /// Whether bytes hold a card number whose digits are written as themselves.
-pub(super) fn holds(text: &[u8]) -> bool {
+fn holds(text: &[u8]) -> bool {
     let mut digits: Vec<Digit> = Vec::new();
     let mut from = 0;
     while let Some((mut start, end)) = region(text, from) {
