@@ -257,7 +257,7 @@ impl Reads for DirectReads {
 
     fn proof(&mut self, index: Index) -> Result<Proof, ReadsError> {
         let stored = self.reader.entry(index)?;
-        let (checkpoint, note) = self.reader.published()?;
+        let (checkpoint, note) = self.reader.published_for_proof()?;
         if index.0 >= checkpoint.size.0 {
             return Err(ReadsError::NotPublished {
                 index,

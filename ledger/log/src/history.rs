@@ -1,7 +1,7 @@
 //! The history of checkpoints: which are kept, and for how long.
 //!
-//! Kept for ever: the first of each hour (and later those that were sent away, put into proofs or
-//! made at rotations). Kept for a while: at most one a second. The file is append-only; it is
+//! Kept for ever: the first of each hour, those that were put into proofs, the last one before a
+//! stop (and later those that were sent away or made at rotations). Kept for a while: at most one a second. The file is append-only; it is
 //! rewritten without what is too old when that is most of it.
 //!
 //! Not here: the bytes of a record ([`ledger_core::history`]).
@@ -36,6 +36,8 @@ pub(crate) struct History {
     path: PathBuf,
     len: u64,
     last: Option<Nanos>,
+    /// The last record: where it lies, why it is kept, and its note.
+    newest: Option<(u64, Keep, Vec<u8>)>,
     last_hour: Option<i64>,
     keep_for: Duration,
     next_prune: Nanos,
@@ -83,6 +85,7 @@ impl History {
             path: path.to_owned(),
             len: 0,
             last: None,
+            newest: None,
             last_hour: None,
             keep_for,
             next_prune: now,
@@ -105,8 +108,9 @@ impl History {
         history.last = seen.last().map(|last| last.published);
         let hourly = seen.iter().rfind(|seen| seen.keep.contains(Keep::HOURLY));
         history.last_hour = hourly.map(|seen| seen.published.0.div_euclid(HOUR));
-        if !seen.last().is_some_and(|last| last.is_last_note) {
-            history.put(last_note, now, Keep::FOR_A_WHILE)?;
+        match seen.last().filter(|last| last.is_last_note) {
+            Some(last) => history.newest = Some((last.at, last.keep, last_note.to_vec())),
+            None => history.put(last_note, now, Keep::FOR_A_WHILE)?,
         }
         history.file.sync_all().map_err(failed("sync", path))?;
         if let Some(folder) = path.parent() {
@@ -234,19 +238,31 @@ impl History {
         Ok(())
     }
 
-    /// Marks `note` as the last one before a stop, in its record if it has one: the word that no
-    /// frame was cut off the end of the log afterwards.
+    /// Marks `note` as the last one before a stop: the word that no frame was cut off the end of the
+    /// log afterwards.
     pub(crate) fn stop(&mut self, note: &[u8], published: Nanos) -> Result<(), WriteError> {
-        match self.scan(note)?.last().filter(|last| last.is_last_note) {
-            Some(last) if last.keep.contains(Keep::STOPPED) => return Ok(()),
-            Some(last) => {
+        self.keep(note, published, Keep::STOPPED)
+    }
+
+    /// Keeps `note`, the newest that was published, for ever and for a reason, in its record if it
+    /// has one.
+    pub(crate) fn keep(
+        &mut self,
+        note: &[u8],
+        published: Nanos,
+        reason: Keep,
+    ) -> Result<(), WriteError> {
+        let newest = self.newest.as_ref();
+        match newest.filter(|(_, _, known)| known == note) {
+            Some((_, keep, _)) if keep.contains(reason) => return Ok(()),
+            Some((at, keep, _)) => {
                 // Rewritten in its place: should that be torn, the next start adds it again.
-                let (at, published) = (last.at, last.published);
-                let keep = last.keep.with(Keep::STOPPED);
+                let (at, keep) = (*at, keep.with(reason));
                 self.len = at;
+                let published = self.last.unwrap_or(published);
                 self.put(note, published, keep)?;
             }
-            None => self.put(note, published, Keep::STOPPED)?,
+            None => self.put(note, published, reason)?,
         }
         self.file.sync_data().map_err(failed("sync", &self.path))
     }
@@ -264,6 +280,7 @@ impl History {
         self.file
             .write_all_at(&bytes, self.len)
             .map_err(failed("write", &self.path))?;
+        self.newest = Some((self.len, keep, note.to_vec()));
         self.len += bytes.len() as u64;
         self.last = Some(published);
         Ok(())
@@ -302,6 +319,12 @@ impl History {
             sync_folder(folder)?;
         }
         self.file = file;
+        // The last record is the newest, if it stayed.
+        let last = seen.last().filter(stays);
+        self.newest = self.newest.take().zip(last).map(|((_, keep, note), last)| {
+            let begins = at.saturating_sub(last.len);
+            (begins, keep, note)
+        });
         self.len = at;
         Ok(())
     }
@@ -333,6 +356,48 @@ mod tests {
             (record.keep.0, record.published.0 / SECOND)
         };
         records.map(read).collect()
+    }
+
+    #[test]
+    fn what_is_kept_for_a_reason_stays_when_the_rest_is_too_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoints");
+        let (one, big) = (b"one".as_slice(), vec![b'x'; 4096]);
+        let mut history = open(&path, one, Nanos(0)).unwrap();
+        history.add(one, Nanos(SECOND)).unwrap();
+        let minutes = 60 * SECOND;
+        // In its record, and without one: less than a second has passed.
+        history.add(b"two", Nanos(minutes)).unwrap();
+        history.keep(b"two", Nanos(minutes), Keep::PROOF).unwrap();
+        history.add(b"three", Nanos(minutes + 1)).unwrap();
+        history
+            .keep(b"three", Nanos(minutes + 1), Keep::PROOF)
+            .unwrap();
+        let before = std::fs::read(&path).unwrap();
+        history
+            .keep(b"three", Nanos(minutes + 9), Keep::PROOF)
+            .unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), before, "once is enough");
+        for n in 2..3000 {
+            history.add(&big, Nanos(minutes + n * SECOND)).unwrap();
+        }
+        let later = Nanos(minutes + 3 * i64::try_from(DAY.as_nanos()).unwrap());
+        history.add(b"new", later).unwrap();
+        let kept = notes(&path);
+        let reasons: Vec<u32> = kept.iter().map(|(keep, _)| *keep).collect();
+        assert_eq!(
+            reasons.iter().filter(|keep| **keep == 4).count(),
+            2,
+            "{reasons:?}"
+        );
+        assert!(kept.len() < 100, "the rest is gone");
+        // The last record is still the one that is marked after the rewrite.
+        history.keep(b"new", later, Keep::PROOF).unwrap();
+        let again = notes(&path);
+        assert_eq!(again.len(), kept.len());
+        assert_eq!(again.last().unwrap().0 & 4, 4);
+        drop(history);
+        assert!(open(&path, b"new", later).is_ok());
     }
 
     #[test]

@@ -108,6 +108,7 @@ impl Log {
             positions: whole.then(|| Arc::new(durable.positions.clone())),
             checkpoint: signed,
             note: Arc::new(note),
+            proved: Arc::default(),
             at: Instant::now(),
         };
         let receipts = Arc::new(receipts(paths)?);

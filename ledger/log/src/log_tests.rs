@@ -402,3 +402,44 @@ fn a_second_writer_is_refused_while_the_first_lives() {
     log.close().unwrap();
     open(root.path()).close().unwrap();
 }
+
+#[test]
+fn a_checkpoint_that_a_proof_leads_to_is_kept_for_ever_and_another_is_not() {
+    use ledger_core::history::{Keep, records};
+    let root = tempfile::tempdir().unwrap();
+    create_log(&paths(root.path())).unwrap();
+    let log = Log::open(&paths(root.path()), &options()).unwrap().0;
+    let mut door = log.door();
+    let source = register(&mut door);
+    let publish = |door: &mut InProcessDoor, number: u64| {
+        let sent = batch(&source, vec![message(number, 5, "SELECT 1")]);
+        let size = door.append(sent).unwrap().size;
+        door.wait_published(size).unwrap();
+    };
+    publish(&mut door, 1);
+    let (_, looked_at) = log.reader().published().unwrap();
+    publish(&mut door, 2);
+    let (_, proved) = log.reader().published_for_proof().unwrap();
+    publish(&mut door, 3);
+    // While nothing new comes, too.
+    let (_, last) = log.reader().published_for_proof().unwrap();
+    let kept = || {
+        let bytes = std::fs::read(paths(root.path()).file("checkpoints")).unwrap();
+        let of = |note: &[u8]| {
+            let mut all = records(&bytes).unwrap().flatten();
+            let found = all.find(|(_, record)| record.note == note);
+            found.is_some_and(|(_, record)| record.keep.contains(Keep::PROOF))
+        };
+        (of(&looked_at), of(&proved), of(&last))
+    };
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while kept() != (false, true, true) {
+        assert!(std::time::Instant::now() < until, "{:?}", kept());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    log.close().unwrap();
+    assert_eq!(kept(), (false, true, true));
+    let log = Log::open(&paths(root.path()), &options()).unwrap().0;
+    assert_eq!(kept(), (false, true, true));
+    log.close().unwrap();
+}

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use keys_public::Signer;
+use ledger_core::history::Keep;
 use ledger_core::{Checkpoint, Nanos, Origin, RightEdge, TreeSize, consistency_proof};
 
 use crate::arrays::{ArrayReader, sync_arrays};
@@ -54,6 +55,7 @@ impl Publisher {
                 return Ok(());
             }
             if reached <= size {
+                self.keep_if_proved(&self.shared.published())?;
                 if closing {
                     let last = self.shared.published();
                     return self
@@ -88,9 +90,8 @@ impl Publisher {
             let durable = self.shared.durable();
             let sources = before.sources.as_deref();
             let sources = sources_at(durable.edge.size(), &durable.sources, sources);
-            let same = before
-                .positions
-                .filter(|known| **known == durable.positions);
+            let known = before.positions.clone();
+            let same = known.filter(|known| **known == durable.positions);
             let positions = same.unwrap_or_else(|| Arc::new(durable.positions.clone()));
             (
                 durable.edge.clone(),
@@ -107,15 +108,27 @@ impl Publisher {
             &edge,
             covered,
         )?;
-        self.history.add(&note.1, covered)?;
+        let text = Arc::new(note.1);
         self.shared.set_published(Published {
             checkpoint: note.0,
-            note: Arc::new(note.1),
+            note: text.clone(),
+            proved: Arc::default(),
             at: Instant::now(),
             sources: Some(sources),
             positions: Some(positions),
         });
-        Ok(())
+        // From here on nobody is given a proof to the one before. The note is durable as the
+        // signer's state, and a start adds it to the history if a crash keeps it out.
+        self.keep_if_proved(&before)?;
+        self.history.add(&text, covered)
+    }
+
+    fn keep_if_proved(&mut self, published: &Published) -> Result<(), WriteError> {
+        if !published.proved.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let now = self.shared.durable().ledger_time;
+        self.history.keep(&published.note, now, Keep::PROOF)
     }
 }
 

@@ -131,6 +131,18 @@ impl Reader {
         last_note(&self.folder)
     }
 
+    /// The same, for a proof that leads to it: where the log is open it is then kept for ever.
+    ///
+    /// # Errors
+    /// As [`Reader::published`].
+    pub fn published_for_proof(&self) -> Result<(Checkpoint, Vec<u8>), ReadError> {
+        if let Limit::Live(shared) = &self.limit {
+            let published = shared.published_for_proof();
+            return Ok((published.checkpoint, published.note.to_vec()));
+        }
+        last_note(&self.folder)
+    }
+
     /// One entry with its payload.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! Not here: any file.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,8 @@ impl Counters {
 pub(crate) struct Published {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) note: Arc<Vec<u8>>,
+    /// Somebody was given a proof that leads to it: it is kept for ever.
+    pub(crate) proved: Arc<AtomicBool>,
     pub(crate) at: Instant,
     /// The sources as the checkpoint covers them; `None` until this process knows.
     pub(crate) sources: Option<Arc<PublishedSources>>,
@@ -153,6 +155,13 @@ impl Shared {
 
     pub(crate) fn published(&self) -> Published {
         lock(&self.published).clone()
+    }
+
+    /// The newest checkpoint, for a proof. Who publishes the next one sees that this was asked.
+    pub(crate) fn published_for_proof(&self) -> Published {
+        let published = lock(&self.published);
+        published.proved.store(true, Ordering::Release);
+        published.clone()
     }
 
     pub(crate) fn set_published(&self, published: Published) {

@@ -247,7 +247,8 @@ fn throughput(
     result.per_s = entries / seconds;
     result.cpu_us_per = (process_cpu() - cpu).as_secs_f64() * 1e6 / entries;
     for (name, after) in thread_cpu()? {
-        let spent = after - threads.get(&name).copied().unwrap_or_default();
+        // Another log's threads of the same name may have ended meanwhile.
+        let spent = after.saturating_sub(threads.get(&name).copied().unwrap_or_default());
         if name == "cst-publisher" {
             result.signing_percent = spent.as_secs_f64() / seconds * 100.0;
         }
