@@ -33,6 +33,8 @@ use super::topics::{acks_topic, events_topic};
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// Longest wait for a transaction.
 const COMMIT_WAIT: Duration = Duration::from_secs(15);
+/// How long the last checkpoint is waited for.
+const LAST_WAIT: Duration = Duration::from_secs(3);
 /// How long a checkpoint is waited for at a time.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// All is said again after this time, for agents whose topic was made anew.
@@ -107,6 +109,9 @@ impl AcksWriter {
         loop {
             // Read before the last look, so that the last word is of what was read last.
             let last = over.load(Ordering::Relaxed);
+            if last {
+                self.wait_published(context);
+            }
             let again = self.all_at.elapsed() >= AGAIN_EVERY;
             let after = self.said.filter(|_| !again);
             let covered = context.door.coverage(after, LOOK_EVERY);
@@ -121,6 +126,16 @@ impl AcksWriter {
             if last {
                 return Ok(());
             }
+        }
+    }
+
+    /// Waits a little for the checkpoint that covers what was read last.
+    fn wait_published(&self, context: &Context) {
+        let size = context.door.size();
+        let before = TreeSize(size.0.saturating_sub(1));
+        if self.said.is_none_or(|said| said < size) {
+            // Without it the next start says the same.
+            let _ = context.door.coverage(Some(before), LAST_WAIT);
         }
     }
 

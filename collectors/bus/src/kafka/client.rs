@@ -4,6 +4,7 @@
 //! Not here: what each client is for (`link`, `acks`, `intake`, `topics`).
 
 use std::future::Future;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -367,4 +368,10 @@ pub(crate) fn left(deadline: Instant) -> Duration {
 /// The code of a single topic's result.
 pub(crate) fn code(code: RDKafkaRespErr) -> RDKafkaErrorCode {
     code.into()
+}
+
+/// What `read` makes of the headers of a record. The client's binding panics at a name that is not
+/// UTF-8, which anybody can write: `None` then.
+pub(crate) fn reading_headers<T>(read: impl FnOnce() -> T) -> Option<T> {
+    panic::catch_unwind(AssertUnwindSafe(read)).ok()
 }

@@ -98,6 +98,9 @@ pub enum NotOurs {
     /// It is a message of another tenant or deployment.
     #[error("it is a message of another tenant or deployment: nothing of it is kept")]
     OtherTenant,
+    /// The name of a header is no text.
+    #[error("a header has a name that is not UTF-8")]
+    HeaderName,
 }
 
 /// The headers of `message` from the source named `sender` (see [`Home::source`]), in their order.

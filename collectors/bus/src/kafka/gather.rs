@@ -1,15 +1,15 @@
 //! What was read of one partition and is to be appended next: messages by source, and the place
 //! behind them.
 //!
-//! Order is kept within a source, which is all that its numbers need. The place rides on the batch
-//! that is handed over last, so it is durable with or after all that stands before it. Not here: the
-//! broker (`session`) and the door.
+//! Order is kept within a source, which is all that its numbers need. The place and all that stands
+//! before it are one run: durable together or not at all. Not here: the broker (`session`) and the
+//! door.
 
 use ledger_core::message::Message;
 use ledger_core::state::{Position, Stream};
 use ledger_core::{Epoch, Flags, Sequence, SourceId};
-use ledger_log::Batch;
 use ledger_log::door::BATCH_MESSAGES_MAX;
+use ledger_log::{Batch, RUN_BATCHES_MAX, Run};
 
 use super::form::Head;
 use super::place::{LastRecord, PartitionPlace};
@@ -18,7 +18,9 @@ use super::place::{LastRecord, PartitionPlace};
 pub(crate) const GATHERED_MAX: usize = 4096;
 /// Most bytes of their values, unless one alone has more.
 pub(crate) const GATHERED_BYTES_MAX: usize = 3 << 20;
-const _: () = assert!(GATHERED_MAX <= BATCH_MESSAGES_MAX);
+/// Sources after which it is handed over.
+const SOURCES_MAX: usize = 512;
+const _: () = assert!(GATHERED_MAX <= BATCH_MESSAGES_MAX && SOURCES_MAX < RUN_BATCHES_MAX);
 
 /// What was read of one partition since the last hand-over.
 #[derive(Debug)]
@@ -42,6 +44,11 @@ impl Gathered {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.is_empty()
+    }
+
+    /// Whether it has as many sources as a run should.
+    pub(crate) fn is_full(&self) -> bool {
+        self.groups.len() >= SOURCES_MAX
     }
 
     /// A message of a source, which is the record `last`.
@@ -93,20 +100,17 @@ impl Gathered {
         self.groups.push((source, vec![message]));
     }
 
-    /// Takes what was gathered as batches, in the order in which they are to be handed over; the
-    /// last one carries `positions`.
-    pub(crate) fn take(&mut self, positions: Vec<Position>) -> Vec<Batch> {
-        let mut batches: Vec<Batch> = std::mem::take(&mut self.groups)
-            .into_iter()
-            .map(|(source, messages)| Batch {
-                source,
-                messages,
-                positions: Vec::new(),
-            })
-            .collect();
-        if let Some(last) = batches.last_mut() {
-            last.positions = positions;
+    /// Takes what was gathered as a run that carries `positions`.
+    pub(crate) fn take(&mut self, positions: Vec<Position>) -> Run {
+        let groups = std::mem::take(&mut self.groups).into_iter();
+        let batches = groups.map(|(source, messages)| Batch {
+            source,
+            messages,
+            positions: Vec::new(),
+        });
+        Run {
+            batches: batches.collect(),
+            positions,
         }
-        batches
     }
 }

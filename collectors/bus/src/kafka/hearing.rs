@@ -21,7 +21,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::ack::{ACK_BYTES_MAX, LOG_KEY, LogAck, Passed, SourceAck, ack_mac, source_of};
-use super::client::{KafkaFailed, Talk, consumer, left};
+use super::client::{KafkaFailed, Talk, consumer, left, reading_headers};
 use super::config::Brokers;
 use super::form::H_MAC;
 use crate::bus::BusError;
@@ -275,9 +275,11 @@ fn is_from_the_log(record: &BorrowedMessage<'_>, mac: &[u8; 32]) -> bool {
     let Some(headers) = record.headers() else {
         return false;
     };
-    let found = headers.iter().find(|header| header.key == H_MAC);
-    let found = found.and_then(|header| STANDARD.decode(header.value?).ok());
-    found.is_some_and(|found| same(&found, mac))
+    let found = reading_headers(|| {
+        let found = headers.iter().find(|header| header.key == H_MAC);
+        found.and_then(|header| STANDARD.decode(header.value?).ok())
+    });
+    found.flatten().is_some_and(|found| same(&found, mac))
 }
 
 /// Compares without telling by the time it takes where they differ.

@@ -13,13 +13,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keys_secret::{Keystore, KeystoreError, SecretKey32};
 use ledger_core::{Hash, Nanos};
-use ledger_log::{InProcessDoor, LogPaths, Reader};
+use ledger_log::{DoorError, InProcessDoor, LogPaths, Reader, RunTicket};
 
 use super::acks::AcksWriter;
 use super::client::KafkaFailed;
 use super::config::LedgerSettings;
 use super::place::TopicPlace;
-use super::session::Session;
+use super::session::{Session, of_log};
 use super::status::{BusState, BusStatus, PartitionStatus};
 use super::topics::events_topic;
 
@@ -310,6 +310,19 @@ impl Context {
         if waits {
             self.state(BusState::Reading, None);
         }
+    }
+
+    /// Waits until a run is durable. A stopped source stops nobody else: its messages stay in its
+    /// agent's journal, and come again.
+    pub(crate) fn taken(&self, ticket: RunTicket) -> Result<(), KafkaFailed> {
+        for answer in ticket.wait().map_err(of_log)? {
+            match answer {
+                Ok(_) => {}
+                Err(error @ DoorError::SourceStopped { .. }) => self.warn(&error.to_string()),
+                Err(error) => return Err(of_log(error)),
+            }
+        }
+        Ok(())
     }
 
     /// The time of notices.

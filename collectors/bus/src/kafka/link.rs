@@ -330,13 +330,18 @@ impl KafkaBus {
     }
 
     /// Remembers where the last message lies.
-    fn note(&mut self, partition: u32, offset: u64, messages: &[Message]) {
+    fn note(&mut self, (partition, mut generation): (u32, u32), offset: u64, messages: &[Message]) {
         let Some(last) = messages.last() else { return };
-        let generation = self.shared.heard.generation(partition);
-        let mut numbers = match self.carried.take() {
-            Some(before) if before.epoch == last.epoch => before.numbers,
-            Some(_) | None => HashMap::new(),
-        };
+        let mut numbers = HashMap::new();
+        if let Some(before) = self.carried.take() {
+            if before.epoch == last.epoch {
+                numbers = before.numbers;
+            }
+            if before.partition == partition {
+                // What was carried before lies in the life of the topic that it was carried in.
+                generation = before.generation;
+            }
+        }
         for message in messages.iter().filter(|one| one.epoch == last.epoch) {
             let number = numbers.entry(message.stream).or_default();
             *number = (*number).max(message.sequence);
@@ -379,10 +384,11 @@ impl Bus for KafkaBus {
         self.own(source)?;
         KafkaBus::check(messages)?;
         let partition = self.shared.heard.partition(source)?;
+        let generation = self.shared.heard.generation(partition);
         let carrier = self.shared.carrier().map_err(BusError::from)?;
         match self.carry(&carrier, partition, messages) {
             Ok(offset) => {
-                self.note(partition, offset, messages);
+                self.note((partition, generation), offset, messages);
                 Ok(Sent::Carried)
             }
             Err(error) => {

@@ -31,12 +31,13 @@ pub(crate) struct PartitionPlace {
 }
 
 /// A record, as it is known again.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct LastRecord {
     /// Where it is.
     pub(crate) offset: u64,
-    /// Of a message the MAC that it names, of anything else a keyed digest of its bytes, in base64.
-    pub(crate) digest: String,
+    /// Of a message the MAC that it names, of anything else a keyed digest of its bytes.
+    #[serde(with = "digest")]
+    pub(crate) digest: [u8; 32],
 }
 
 impl PartitionPlace {
@@ -67,6 +68,24 @@ pub(crate) fn stored(key: String, value: &impl Serialize) -> Position {
         key,
         // Numbers and short texts: it has a form in JSON always.
         value: serde_json::to_vec(value).unwrap_or_default(),
+    }
+}
+
+/// A digest as base64.
+mod digest {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(digest))
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(from)?;
+        let bytes = STANDARD.decode(text).map_err(D::Error::custom)?;
+        <[u8; 32]>::try_from(bytes).map_err(|_| D::Error::custom("a digest has 32 bytes"))
     }
 }
 

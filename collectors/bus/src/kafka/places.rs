@@ -5,8 +5,10 @@
 
 use ledger_core::SourceId;
 use ledger_core::state::Position;
-use ledger_log::{Door as _, SourceSpec};
+use ledger_log::door::BATCH_POSITIONS_MAX;
+use ledger_log::{Door as _, Run, SourceSpec};
 use rdkafka::consumer::Consumer as _;
+use serde::de::DeserializeOwned;
 
 use super::client::{ANSWER_WAIT, KafkaFailed};
 use super::config::ForeignConfig;
@@ -17,13 +19,26 @@ use super::place::{PartitionPlace, TopicPlace, partition_key, read, stored, topi
 use super::session::{Partition, PartitionKind, Session, number, of_log, offset};
 use super::topics::{Found, events_topic, look};
 
+/// What a position says. One that cannot be read is no reason to begin anew.
+fn readable<V: DeserializeOwned>(position: Option<Position>) -> Result<Option<V>, KafkaFailed> {
+    let Some(position) = position else {
+        return Ok(None);
+    };
+    match read(&position) {
+        Some(value) => Ok(Some(value)),
+        None => Err(KafkaFailed::Log(format!(
+            "the position {} of the log was written by a later version: run that one",
+            position.key
+        ))),
+    }
+}
+
 /// The platform of the ledger's own sources.
 const PLATFORM: &str = "kafka";
 
 impl Session<'_> {
     /// Finds the place in each partition, and says what happened to it meanwhile.
     pub(crate) fn find_places(&mut self) -> Result<(), KafkaFailed> {
-        self.know_sources()?;
         let context = self.context;
         let found = self.found.clone();
         self.find_in(&events_topic(context.paths.tenant()), &found, None)?;
@@ -55,17 +70,24 @@ impl Session<'_> {
         let mut keys = vec![topic_key(topic)];
         keys.extend((0..count).map(|number| partition_key(topic, number)));
         let mut positions = self.positions(&keys)?.into_iter();
-        let known: Option<TopicPlace> = positions.next().flatten().and_then(|one| read(&one));
+        let known: Option<TopicPlace> = readable(positions.next().flatten())?;
         let moved = self.check_topic(topic, found, count, known.as_ref())?;
         let first = self.partitions.len();
+        let mut new = Vec::new();
         for (number, position) in (0..count).zip(positions) {
             let kind = self.kind(foreign, number)?;
-            let place = position.and_then(|one| read::<PartitionPlace>(&one));
+            let mut place = readable::<PartitionPlace>(position)?;
+            if place.is_none() {
+                new.push(number);
+                // A partition that was added later is read from its first record, or it is said
+                // what of it was not read.
+                place = known.as_ref().map(|_| PartitionPlace::begin(1, 0));
+            }
             let (place, notice) = self.resume(topic, number, place, moved.as_ref())?;
             let mut partition = Partition {
                 topic: topic.to_owned(),
                 number,
-                check: place.last.clone(),
+                check: place.last,
                 gathered: Gathered::new(place.clone()),
                 own: None,
                 read_at: self.context.now(),
@@ -88,6 +110,7 @@ impl Session<'_> {
         if known.as_ref() != Some(&place) {
             self.begin_topic(first, &place, moved)?;
         }
+        self.keep_places(first, &new)?;
         if foreign.is_none() {
             self.context.found(topic, &place);
         }
@@ -113,6 +136,25 @@ impl Session<'_> {
         let kept = vec![stored(topic_key(&partition.topic), place)];
         self.say(&mut partition, &notice, at, kept)?;
         self.partitions.insert(first, partition);
+        Ok(())
+    }
+
+    /// Keeps where reading begins in partitions that the log has no place in yet, so that what is
+    /// deleted before its first record is read is known to be lost.
+    fn keep_places(&self, first: usize, new: &[u32]) -> Result<(), KafkaFailed> {
+        let of_topic = self.partitions.get(first..).unwrap_or_default();
+        let places: Vec<Position> = (of_topic.iter())
+            .filter(|one| new.contains(&one.number))
+            .map(|one| stored(partition_key(&one.topic, one.number), one.gathered.place()))
+            .collect();
+        for positions in places.chunks(BATCH_POSITIONS_MAX) {
+            let run = Run {
+                batches: Vec::new(),
+                positions: positions.to_vec(),
+            };
+            let ticket = self.context.door.submit_run(run).map_err(of_log)?;
+            self.context.taken(ticket)?;
+        }
         Ok(())
     }
 
@@ -267,11 +309,9 @@ impl Session<'_> {
         partition.gathered.notice(source, value, place);
         let key = partition_key(&partition.topic, partition.number);
         positions.push(stored(key, partition.gathered.place()));
-        let mut door = self.context.door.clone();
-        for batch in partition.gathered.take(positions) {
-            door.append(batch).map_err(of_log)?;
-        }
-        Ok(())
+        let run = partition.gathered.take(positions);
+        let ticket = self.context.door.submit_run(run).map_err(of_log)?;
+        self.context.taken(ticket)
     }
 
     pub(super) fn own_source(&mut self, index: usize) -> Result<SourceId, KafkaFailed> {

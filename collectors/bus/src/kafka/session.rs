@@ -2,28 +2,24 @@
 //! door and goes on, until it is stopped or something is in the way.
 //!
 //! Before a partition is gone on with, the record that was taken last is read again: it tells a topic
-//! that was made anew from the one that the log knows. A crash at any line leaves records that are
-//! durable and a place before them; what is read again then is a repeat. Not here: where it begins
-//! (`places`), trying again
-//! (`intake`), acknowledgements (`acks`).
+//! that was made anew from the one that the log knows. A crash at any line leaves records and the
+//! place behind them durable together. Not here: where it begins (`places`), trying again (`intake`),
+//! acknowledgements (`acks`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ledger_core::message::VALUE_MAX;
-use ledger_core::state::{Position, Stream};
+use ledger_core::state::Stream;
 use ledger_core::{Nanos, SourceId};
-use ledger_log::door::Ticket;
-use ledger_log::{Batch, Door as _, DoorError, Outcome};
+use ledger_log::{DoorError, RunTicket};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{KafkaFailed, Talk, consumer};
+use super::client::{KafkaFailed, Talk, consumer, reading_headers};
 use super::foreign::Foreign;
 use super::form::{self, Head, Home, NotOurs};
 use super::gather::{GATHERED_BYTES_MAX, GATHERED_MAX, Gathered};
@@ -35,12 +31,10 @@ use super::topics::{Found, ensure, events_topic};
 
 /// How long a poll waits for the first record.
 const POLL: Duration = Duration::from_millis(100);
-/// Batches that are on their way to the disk at once.
+/// Runs that are on their way to the disk at once.
 const TICKETS_MAX: usize = 8;
 /// What the labels of digests of records begin with.
 const RECORD_LABEL: &[u8] = b"custody kafka record v1";
-/// How often it is asked at most which sources there are.
-const KNOWN_EVERY: Duration = Duration::from_secs(1);
 
 /// A connection that reads.
 pub(crate) struct Session<'c> {
@@ -55,10 +49,7 @@ pub(crate) struct Session<'c> {
     current: usize,
     /// Sources, and whether they have a key.
     known: HashMap<SourceId, bool>,
-    known_at: Instant,
-    tickets: VecDeque<(Ticket, Option<Position>)>,
-    /// Places behind repeats alone, which no frame has kept.
-    repeated: Vec<Position>,
+    tickets: VecDeque<RunTicket>,
 }
 
 /// A partition that is read.
@@ -113,11 +104,10 @@ impl<'c> Session<'c> {
             partitions: Vec::new(),
             current: 0,
             known: HashMap::new(),
-            known_at: Instant::now(),
             tickets: VecDeque::new(),
-            repeated: Vec::new(),
         })
     }
+
     /// Begins to read, and reads until it is stopped.
     pub(crate) fn run(&mut self) -> Result<(), KafkaFailed> {
         let mut list = TopicPartitionList::new();
@@ -131,13 +121,20 @@ impl<'c> Session<'c> {
             .assign(&list)
             .map_err(|error| self.failed(&error, "choosing partitions"))?;
         self.context.state(BusState::Reading, None);
+        let read = self.read_on();
+        // What is on its way is waited for whatever happened: the next session begins behind it.
+        let reaped = self.reap(0);
+        read.and(reaped)
+    }
+
+    fn read_on(&mut self) -> Result<(), KafkaFailed> {
         while !self.context.stop.load(Ordering::Relaxed) {
             self.context.acks_failed()?;
             let found = self.gather()?;
             self.hand_over()?;
             self.reap(if found == 0 { 0 } else { TICKETS_MAX })?;
         }
-        self.reap(0)
+        Ok(())
     }
 
     pub(super) fn failed(&self, error: &KafkaError, what: &str) -> KafkaFailed {
@@ -203,13 +200,12 @@ impl<'c> Session<'c> {
         let Some(partition) = self.partitions.get_mut(index) else {
             return Ok(());
         };
-        let digest = match (&record.head, &partition.kind) {
-            (Ok(head), PartitionKind::Events) => STANDARD.encode(head.mac),
-            _ => STANDARD.encode(self.context.digest(RECORD_LABEL, &record.value)),
-        };
         let last = LastRecord {
             offset: record.offset,
-            digest,
+            digest: match (&record.head, &partition.kind) {
+                (Ok(head), PartitionKind::Events) => head.mac,
+                _ => self.context.digest(RECORD_LABEL, &record.value),
+            },
         };
         if let Some(check) = partition.check.take() {
             return if last == check {
@@ -223,13 +219,13 @@ impl<'c> Session<'c> {
             // Read again after a look at the broker: it was taken.
             return Ok(());
         }
-        let event = match self.meaning(&record)? {
+        let event = match self.meaning(&record) {
             Meaning::Own(event) => event,
             Meaning::Message(head) => {
                 if let Some(partition) = self.partitions.get_mut(index) {
                     partition.gathered.message(head, record.value, last);
                 }
-                return Ok(());
+                return self.hand_over_if_full(index);
             }
         };
         let source = self.own_source(index)?;
@@ -239,56 +235,54 @@ impl<'c> Session<'c> {
         Ok(())
     }
 
-    /// What a record is: a message that the door may see, or an event that is made of it.
-    fn meaning(&mut self, record: &Record) -> Result<Meaning, KafkaFailed> {
-        let Some(partition) = self.partitions.get(record.index) else {
-            return Err(not_asked_for());
-        };
-        let at = (&partition.topic, partition.number, record.offset);
-        let place = format_args!("{}/{}/{}", at.0, at.1, at.2).to_string();
-        if let PartitionKind::Foreign(_, _, reader) = &partition.kind {
-            return Ok(Meaning::Own(reader.event(&record.value, &place, record.at)));
+    fn hand_over_if_full(&mut self, index: usize) -> Result<(), KafkaFailed> {
+        let partition = self.partitions.get(index);
+        match partition.is_some_and(|one| one.gathered.is_full()) {
+            true => self.hand_over(),
+            false => Ok(()),
         }
-        let reason = match record.head {
-            Err(reason) => Stray::Headers(reason),
-            Ok(head) => match self.refuse(&head, record)? {
-                None => return Ok(Meaning::Message(head)),
+    }
+
+    /// What a record is: a message that the door may see, or an event that is made of it.
+    fn meaning(&mut self, record: &Record) -> Meaning {
+        let reason = match (self.partitions.get(record.index), record.head) {
+            (Some(partition), _) if let PartitionKind::Foreign(_, _, reader) = &partition.kind => {
+                let place = place_of(partition, record.offset);
+                return Meaning::Own(reader.event(&record.value, &place, record.at));
+            }
+            (_, Err(reason)) => Stray::Headers(reason),
+            (_, Ok(head)) => match self.refuse(&head, record) {
+                None => return Meaning::Message(head),
                 Some(reason) => reason,
             },
         };
         self.context.stray();
-        Ok(Meaning::Own(stray(
-            &reason,
-            &place,
-            &record.value,
-            record.at,
-        )))
+        let partition = self.partitions.get(record.index);
+        let place = partition.map(|one| place_of(one, record.offset));
+        let place = place.unwrap_or_default();
+        Meaning::Own(stray(&reason, &place, &record.value, record.at))
     }
 
     /// Why the door may not see a message of this head.
-    fn refuse(&mut self, head: &Head, record: &Record) -> Result<Option<Stray>, KafkaFailed> {
+    fn refuse(&mut self, head: &Head, record: &Record) -> Option<Stray> {
         if record.value.len() > VALUE_MAX {
-            return Ok(Some(Stray::TooLarge));
+            return Some(Stray::TooLarge);
         }
         if head.stream == Stream::Snapshot {
-            return Ok(Some(Stray::Snapshot));
+            return Some(Stray::Snapshot);
         }
-        if !self.known.contains_key(&head.source) && self.known_at.elapsed() >= KNOWN_EVERY {
-            self.know_sources()?;
-        }
-        Ok(match self.known.get(&head.source) {
-            None => Some(Stray::UnknownSource),
-            Some(false) => Some(Stray::NoKey),
-            Some(true) => None,
-        })
-    }
-
-    pub(super) fn know_sources(&mut self) -> Result<(), KafkaFailed> {
-        self.known_at = Instant::now();
-        let status = self.context.door.clone().status().map_err(of_log)?;
-        let sources = status.sources.into_iter();
-        self.known = sources.map(|one| (SourceId(one.id), one.keyed)).collect();
-        Ok(())
+        let keyed = match self.known.get(&head.source) {
+            Some(keyed) => *keyed,
+            None => {
+                // Asked each time: it may have been registered a moment ago.
+                let Some(source) = self.context.door.source(head.source) else {
+                    return Some(Stray::UnknownSource);
+                };
+                self.known.insert(head.source, source.keyed);
+                source.keyed
+            }
+        };
+        (!keyed).then_some(Stray::NoKey)
     }
 
     // Handing over.
@@ -305,62 +299,20 @@ impl<'c> Session<'c> {
                 (place.generation, place.next),
             );
             self.context.reached(at, reached, partition.read_at);
-            let position = stored(key, place);
-            let batches = partition.gathered.take(vec![position.clone()]);
-            let last = batches.len().saturating_sub(1);
-            for (number, batch) in batches.into_iter().enumerate() {
-                let ticket = self.context.door.submit(batch).map_err(of_log)?;
-                let position = (number == last).then(|| position.clone());
-                self.tickets.push_back((ticket, position));
-            }
+            let run = partition.gathered.take(vec![stored(key, place)]);
+            let ticket = self.context.door.submit_run(run).map_err(of_log)?;
+            self.tickets.push_back(ticket);
         }
         Ok(())
     }
 
-    /// Waits until at most `room` batches are on their way.
+    /// Waits until at most `room` runs are on their way.
     fn reap(&mut self, room: usize) -> Result<(), KafkaFailed> {
         while self.tickets.len() > room {
-            let Some((ticket, position)) = self.tickets.pop_front() else {
-                break;
-            };
-            let kept = match ticket.wait() {
-                Ok(appended) => appended.outcomes.iter().any(|one| *one != Outcome::Repeat),
-                Err(error @ DoorError::SourceStopped { .. }) => {
-                    // Its messages stay in its agent's journal, and come again.
-                    self.context.warn(&error.to_string());
-                    false
-                }
-                Err(error) => return Err(of_log(error)),
-            };
-            if let Some(position) = position {
-                // A later place of the same partition takes the place of the one before.
-                self.repeated.retain(|one| one.key != position.key);
-                if !kept {
-                    self.repeated.push(position);
-                }
+            if let Some(ticket) = self.tickets.pop_front() {
+                self.context.taken(ticket)?;
             }
         }
-        if room == 0 {
-            self.keep_repeated()?;
-        }
-        Ok(())
-    }
-
-    /// What was only repeated is passed all the same, so that it is not read again for ever.
-    fn keep_repeated(&mut self) -> Result<(), KafkaFailed> {
-        let positions = std::mem::take(&mut self.repeated);
-        if positions.is_empty() {
-            return Ok(());
-        }
-        let Some(source) = self.known.keys().next().copied() else {
-            return Ok(());
-        };
-        let batch = Batch {
-            source,
-            messages: Vec::new(),
-            positions,
-        };
-        self.context.door.clone().append(batch).map_err(of_log)?;
         Ok(())
     }
 }
@@ -370,6 +322,11 @@ fn not_asked_for() -> KafkaFailed {
         what: "reading".to_owned(),
         reason: "a record came from a partition that was not asked for".to_owned(),
     }
+}
+
+/// Topic, partition and offset, as events name a record.
+fn place_of(partition: &Partition, offset: u64) -> String {
+    format!("{}/{}/{offset}", partition.topic, partition.number)
 }
 
 /// A record, out of the client's hands.
@@ -388,7 +345,10 @@ impl Record {
         let millis = record.timestamp().to_millis().unwrap_or_default();
         let head = match record.headers() {
             None => form::read(std::iter::empty(), home),
-            Some(headers) => form::read(headers.iter().map(|one| (one.key, one.value)), home),
+            Some(headers) => {
+                reading_headers(|| form::read(headers.iter().map(|one| (one.key, one.value)), home))
+                    .unwrap_or(Err(NotOurs::HeaderName))
+            }
         };
         Record {
             index,
