@@ -205,36 +205,99 @@ fn a_secret_that_survives_is_noticed() {
     );
 }
 
-proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+/// Draws cases until a bounded time has passed. The seed is printed, and `CUSTODY_FUZZ_SEED` begins
+/// with the same again; a failure is shrunk and says both.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "time bounds the search, and every run looks elsewhere"
+)]
+pub(crate) fn for_a_while<S: proptest::strategy::Strategy>(
+    strategy: &S,
+    test: impl Fn(S::Value) -> proptest::test_runner::TestCaseResult,
+) {
+    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+    const TIME: std::time::Duration = std::time::Duration::from_millis(2500);
+    let begun = std::time::Instant::now();
+    let given = std::env::var("CUSTODY_FUZZ_SEED").ok();
+    let of_clock = || {
+        let now = std::time::SystemTime::now();
+        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap();
+        since.as_secs() << 20 | u64::from(since.subsec_micros())
+    };
+    let first: u64 = given.map_or_else(of_clock, |seed| seed.parse().unwrap());
+    println!("seed {first}");
+    let mut cases = 0;
+    for seed in first.. {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let config = Config {
+            failure_persistence: None,
+            ..Config::with_cases(20)
+        };
+        let tried = TestRunner::new_with_rng(config, rng).run(strategy, &test);
+        assert!(tried.is_ok(), "CUSTODY_FUZZ_SEED={seed}: {tried:?}");
+        cases += 20;
+        if begun.elapsed() > TIME {
+            break;
+        }
+    }
+    println!("{cases} cases");
+}
 
-    #[test]
-    fn no_accident_stalls_a_form_or_shows_a_secret(
-        form in 0..SAMPLES.len(),
-        from in proptest::prelude::any::<usize>(),
-        accidents in proptest::collection::vec(accident(), 1..8),
-        step in 1..5000_usize,
-    ) {
+#[test]
+fn a_failure_of_the_search_names_its_seed() {
+    let fails = std::panic::catch_unwind(|| {
+        for_a_while(&(0..9_u8), |n| {
+            proptest::prop_assert!(n > 9);
+            Ok(())
+        });
+    });
+    let said = fails.unwrap_err();
+    let said = said.downcast_ref::<String>().unwrap();
+    assert!(said.starts_with("CUSTODY_FUZZ_SEED="), "{said}");
+}
+
+#[test]
+fn no_accident_stalls_a_form_or_shows_a_secret() {
+    let strategy = (
+        0..SAMPLES.len(),
+        proptest::prelude::any::<usize>(),
+        proptest::collection::vec(accident(), 1..8),
+        1..5000_usize,
+    );
+    for_a_while(&strategy, |(form, from, accidents, step)| {
         let (platform, form, sample) = SAMPLES[form];
         // A dozen records from anywhere.
         let from = from % sample.len();
-        let line = sample[from..].iter().position(|b| *b == b'\n').map_or(0, |at| from + at + 1);
+        let line = sample[from..]
+            .iter()
+            .position(|b| *b == b'\n')
+            .map_or(0, |at| from + at + 1);
         let mut input = sample[line..(line + 8000).min(sample.len())].to_vec();
         for (at, accident) in accidents {
             befall(&mut input, at, accident);
         }
         let mut settings = vec![("form", form)];
         if form == "stderr" {
-            settings.push(("log_line_prefix", "%m [%p] %q[user=%u,db=%d,app=%a,host=%h,sess=%c,line=%l,vxid=%v,xid=%x,qid=%Q] "));
+            settings.push((
+                "log_line_prefix",
+                "%m [%p] %q[user=%u,db=%d,app=%a,host=%h,sess=%c,line=%l,vxid=%v,xid=%x,qid=%Q] ",
+            ));
         }
-        let whole = read(&mut *format_of(platform, &settings), &input, usize::MAX >> 1);
+        let whole = read(
+            &mut *format_of(platform, &settings),
+            &input,
+            usize::MAX >> 1,
+        );
         proptest::prop_assert_eq!(survivors(&whole), Vec::<String>::new());
         let pieces = read(&mut *format_of(platform, &settings), &input, step);
         proptest::prop_assert_eq!(pieces, whole);
         // Whatever the form was taken for, too.
         let any = read(&mut *format_of(platform, &settings[1..]), &input, step);
         proptest::prop_assert_eq!(survivors(&any), Vec::<String>::new());
-    }
+        Ok(())
+    });
 }
 
 #[test]

@@ -619,6 +619,51 @@ proptest! {
     }
 }
 
+/// Whether the tokens of a text are in order and leave nothing but blanks between them.
+fn is_total(text: &str, dialect: Dialect) -> bool {
+    let mut last = 0;
+    let ordered = Lexer::new(text, dialect).all(|token| {
+        let blank = |from: usize, to: usize| {
+            let between = text.as_bytes().get(from..to);
+            between.is_some_and(|between| between.iter().all(u8::is_ascii_whitespace))
+        };
+        let fits = blank(last, token.start) && token.end > token.start;
+        last = token.end;
+        fits && text.is_char_boundary(token.start) && text.is_char_boundary(token.end)
+    });
+    ordered && text[last..].bytes().all(|byte| byte.is_ascii_whitespace())
+}
+
+#[test]
+fn no_text_stalls_the_lexer_or_keeps_a_secret() {
+    let strategy = (around(), around(), any::<bool>());
+    crate::reading_tests::for_a_while(&strategy, |(before, after, statement)| {
+        let digit = |c: char| c.is_ascii_digit();
+        let (head, tail) = (
+            before.trim_end_matches(digit),
+            after.trim_start_matches(digit),
+        );
+        let with_card = format!("{head}4111111111111111{tail}");
+        let with_password = format!("{before} PASSWORD 'pl4nted-s3cret' {after}");
+        for dialect in [Dialect::PostgreSql, Dialect::MariaDb] {
+            for (text, secret) in [
+                (&with_card, "4111111111111111"),
+                (&with_password, "pl4nted-s3cret"),
+            ] {
+                prop_assert!(is_total(text, dialect), "{text:?}");
+                let masked = if statement {
+                    mask_sql(text, dialect, PLAIN)
+                } else {
+                    mask_plain(text, dialect, PLAIN)
+                };
+                prop_assert!(!masked.text.contains(secret), "{text:?} gave {masked:?}");
+                prop_assert!(!is_clean(text), "{text:?}");
+            }
+        }
+        Ok(())
+    });
+}
+
 /// Numbers that are no card numbers, drawn from a seed: a name, how to draw one, and how many of a
 /// million may be masked.
 const OTHER_NUMBERS: [(&str, fn(u64) -> String, u32); 10] = [
