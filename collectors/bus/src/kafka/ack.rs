@@ -71,7 +71,9 @@ pub fn source_key(source: SourceId) -> String {
 /// The source that a key means.
 pub fn source_of(key: &[u8]) -> Option<SourceId> {
     let text = std::str::from_utf8(key).ok()?.strip_prefix(SOURCE_KEY)?;
-    text.parse().ok().map(SourceId)
+    let source = SourceId(text.parse().ok()?);
+    // One spelling, so that no two keys mean one source.
+    (source_key(source).as_bytes() == key).then_some(source)
 }
 
 /// The MAC of a source's record: it proves that the log wrote it, for nobody else but the agent has
@@ -117,5 +119,81 @@ impl LogAck {
     /// Bytes that are none.
     pub fn read(value: &[u8]) -> Result<LogAck, NoAck> {
         serde_json::from_slice(value).map_err(|_| NoAck)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../../docs/formats/kafka.md");
+
+    fn example(behind: &str) -> String {
+        let page = PAGE.split(behind).nth(1).unwrap();
+        let block = page.split("```json\n").nth(1).unwrap();
+        let block = block.split("```").next().unwrap();
+        block.lines().map(str::trim).collect()
+    }
+
+    #[test]
+    fn values_that_are_no_word_of_the_log_are_refused_and_the_examples_come_back() {
+        let source = example("Key `source/7`:");
+        let log = example("Key `log`:");
+        for bad in [
+            "",
+            "{}",
+            "[1",
+            "null",
+            &source.replace("\"partition\":7", "\"partition\":-1"),
+            &source.replace("acknowledged", "acknowledge"),
+            &source.replace("[[4,5]]", "[[4,9]]"),
+        ] {
+            assert_eq!(SourceAck::read(bad.as_bytes()), Err(NoAck), "{bad}");
+        }
+        for bad in [
+            "{}",
+            &log.replace("1000", "-1"),
+            &log.replace("\"size\":12,", ""),
+        ] {
+            assert_eq!(LogAck::read(bad.as_bytes()), Err(NoAck), "{bad}");
+        }
+        let ack = SourceAck::read(source.as_bytes()).unwrap();
+        assert_eq!(ack.partition, 7);
+        assert_eq!(String::from_utf8(ack.to_json()).unwrap(), source);
+        let word = LogAck::read(log.as_bytes()).unwrap();
+        assert_eq!(word.partitions[0].next, 1000);
+        assert_eq!(String::from_utf8(word.to_json()).unwrap(), log);
+    }
+
+    #[test]
+    fn the_mac_is_that_of_the_documentation_and_binds_source_and_value() {
+        let key = SecretKey32::from_bytes(&[7; 32]);
+        let mac = ack_mac(&key, SourceId(7), b"{}");
+        let digest = Hash::sha256(b"{}").0;
+        assert_eq!(mac, key.hmac(b"custody ack v1", &[&[0, 0, 0, 7], &digest]));
+        assert_ne!(mac, ack_mac(&key, SourceId(8), b"{}"));
+        assert_ne!(mac, ack_mac(&key, SourceId(7), b"[]"));
+        let other = SecretKey32::from_bytes(&[8; 32]);
+        assert_ne!(mac, ack_mac(&other, SourceId(7), b"{}"));
+        assert!(PAGE.contains("`custody ack v1` ‖ source ‖ SHA-256(value)"));
+    }
+
+    #[test]
+    fn keys_name_a_source_or_nothing() {
+        assert_eq!(
+            source_of(source_key(SourceId(7)).as_bytes()),
+            Some(SourceId(7))
+        );
+        for bad in [
+            "log",
+            "source/",
+            "source/x",
+            "source/4294967296",
+            "source/07",
+            "source/+7",
+        ] {
+            assert_eq!(source_of(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(source_of(b"source/\xff"), None);
     }
 }

@@ -314,3 +314,106 @@ fn rebase(tls: Option<&mut TlsConfig>, sasl: Option<&mut SaslConfig>, folder: &P
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::super::client::settings;
+    use super::*;
+
+    const FULL: &str = "\
+        brokers = \"a:1,b:2\"\n\
+        partitions = 3\n\
+        [tls]\n\
+        ca = \"ca.pem\"\n\
+        [sasl]\n\
+        mechanism = \"SCRAM-SHA-512\"\n\
+        username = \"u\"\n\
+        password_file = \"p.key\"\n";
+    const PASSWORD: &str = "marker-of-the-password";
+
+    fn folder(mode: u32) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.key");
+        fs::write(&path, format!("{PASSWORD}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::write(folder.path().join("ca.pem"), "x").unwrap();
+        folder
+    }
+
+    fn check(text: &str, folder: &Path) -> Result<LedgerSettings, String> {
+        let mut config: LedgerConfig = toml::from_str(text).map_err(|e| e.to_string())?;
+        config.based_on(folder);
+        config.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn settings_that_cannot_be_used_are_refused_by_their_key() {
+        let folder = folder(0o600);
+        for (from, to, word) in [
+            ("a:1,b:2", "", "brokers is not set"),
+            ("a:1,b:2", "a", "HOST:PORT"),
+            ("a:1,b:2", "a:1,", "HOST:PORT"),
+            ("a:1,b:2", "u@a:1", "HOST:PORT"),
+            ("a:1,b:2", "a:0", "HOST:PORT"),
+            ("partitions = 3", "partitions = 0", "1 to 1024"),
+            ("partitions = 3", "replication = 17", "0 to 16"),
+            ("partitions = 3", "partition = 3", "unknown field"),
+            ("SCRAM-SHA-512", "GSSAPI", "SCRAM-SHA-512"),
+            ("\"u\"", "\"\"", "username is not set"),
+            ("\"p.key\"", "\"\"", "password_file is not set"),
+            ("\"ca.pem\"", "\"\"", "tls.ca is not set"),
+            ("\"ca.pem\"", "\"ca.pem\"\nkey = \"k\"", "belong together"),
+            (
+                "[tls]\nca = \"ca.pem\"\n[sasl]\nmechanism = \"SCRAM-SHA-512\"",
+                "[sasl]\nmechanism = \"PLAIN\"",
+                "shows the password",
+            ),
+        ] {
+            assert!(FULL.contains(from), "{from}");
+            let error = check(&FULL.replace(from, to), folder.path()).unwrap_err();
+            assert!(error.contains(word), "{to}: {error}");
+        }
+        let foreign = |text: &str| format!("brokers = \"a:1\"\n[[foreign]]\n{text}");
+        let good = "topic = \"t\"\nsource = \"s\"\nplatform = \"postgresql\"\n";
+        for (from, to, word) in [
+            ("\"t\"", "\"custody.events.x\"", "not foreign"),
+            ("\"t\"", "\"a b\"", "no name of a topic"),
+            ("\"s\"", "\"\"", "1 to 58"),
+            ("postgresql", "nosuch", "nosuch"),
+        ] {
+            let error = check(&foreign(&good.replace(from, to)), folder.path()).unwrap_err();
+            assert!(error.contains(word), "{to}: {error}");
+        }
+        let twice = format!("{}[[foreign]]\n{good}", foreign(good));
+        assert!(check(&twice, folder.path()).unwrap_err().contains("twice"));
+        assert!(check(&foreign(good), folder.path()).is_ok());
+        assert_eq!(
+            check("brokers = \"a:1\"", folder.path())
+                .unwrap()
+                .partitions,
+            12
+        );
+    }
+
+    #[test]
+    fn a_password_is_in_no_error_and_no_other_eyes() {
+        let open = folder(0o644);
+        let settings_of = |folder: &Path| {
+            let checked = check(FULL, folder).unwrap();
+            assert!(!format!("{checked:?}").contains(PASSWORD));
+            settings(checked.brokers())
+        };
+        let error = settings_of(open.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("0644") && !error.contains(PASSWORD),
+            "{error}"
+        );
+        let closed = folder(0o600);
+        let client = settings_of(closed.path()).unwrap();
+        assert_eq!(client.get("sasl.password"), Some(PASSWORD));
+        assert_eq!(client.get("security.protocol"), Some("sasl_ssl"));
+    }
+}

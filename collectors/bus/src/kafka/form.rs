@@ -243,3 +243,154 @@ fn mac(name: &'static str, text: Option<&[u8]>) -> Result<MessageMac, NotOurs> {
     }
     Ok(mac)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../../docs/formats/kafka.md");
+
+    fn home() -> Home {
+        Home::new("db.example.org", "main")
+    }
+
+    /// Headers and value of the example of the documentation.
+    fn example() -> (Vec<(String, String)>, String) {
+        let block = PAGE.split("```record\n").nth(1).unwrap();
+        let mut headers = Vec::new();
+        let mut value = String::new();
+        for line in block.split("```").next().unwrap().lines() {
+            let (name, text) = line.split_once(": ").unwrap();
+            match name {
+                "key" => assert_eq!(text, "7"),
+                "value" => value = text.to_owned(),
+                name => headers.push((name.to_owned(), text.to_owned())),
+            }
+        }
+        (headers, value)
+    }
+
+    fn decode(headers: &[(String, String)]) -> Result<Head, NotOurs> {
+        let all = headers.iter();
+        read(
+            all.map(|(name, value)| (name.as_str(), Some(value.as_bytes()))),
+            &home(),
+        )
+    }
+
+    fn with(name: &str, value: &str) -> Result<Head, NotOurs> {
+        let (mut headers, _) = example();
+        let found = headers.iter_mut().find(|header| header.0 == name);
+        value.clone_into(&mut found.unwrap().1);
+        decode(&headers)
+    }
+
+    #[test]
+    fn every_header_that_is_missing_twice_or_other_is_named() {
+        let (headers, _) = example();
+        for at in 0..headers.len() {
+            let name = headers[at].0.as_str();
+            let mut without = headers.clone();
+            without.remove(at);
+            let missing = decode(&without);
+            match name {
+                H_FLAGS => assert_eq!(missing.unwrap().flags, Flags::NONE),
+                _ => assert!(matches!(missing, Err(NotOurs::Missing(of)) if of == name)),
+            }
+            let mut twice = headers.clone();
+            twice.push(headers[at].clone());
+            assert!(matches!(decode(&twice), Err(NotOurs::Twice(of)) if of == name));
+            for bad in ["", "x", "-1", "01", " 1", "1 ", "\u{e9}", "AAAA"] {
+                let illegal = with(name, bad);
+                assert!(
+                    matches!(illegal, Err(NotOurs::Illegal(of)) if of == name),
+                    "{name}: {bad:?}: {illegal:?}"
+                );
+            }
+            let mut none: Vec<_> = (headers.iter())
+                .map(|(name, value)| (name.as_str(), Some(value.as_bytes())))
+                .collect();
+            none[at].1 = None;
+            assert!(read(none.into_iter(), &home()).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_one_spelling_and_their_bounds() {
+        for (id, legal) in [
+            ("0/5/1", true),
+            ("1/4294967295/18446744073709551615", true),
+            ("3/5/1", false),
+            ("0/5", false),
+            ("0/5/1/1", false),
+            ("0/4294967296/1", false),
+            ("0/5/18446744073709551616", false),
+            ("0/5/+1", false),
+            ("0/05/1", false),
+        ] {
+            assert_eq!(with(H_ID, id).is_ok(), legal, "{id}");
+        }
+        let source = |number: &str| format!("urn:custody:source:db.example.org/main:{number}");
+        for (number, legal) in [
+            ("7", true),
+            ("4294967296", false),
+            ("07", false),
+            ("", false),
+        ] {
+            assert_eq!(with(H_SOURCE, &source(number)).is_ok(), legal, "{number}");
+        }
+        for (flags, legal) in [("4", true), ("65536", false), ("0x4", false)] {
+            assert_eq!(with(H_FLAGS, flags).is_ok(), legal, "{flags}");
+        }
+        let mac = STANDARD.encode([3; 32]);
+        for (mac, legal) in [
+            (mac.as_str(), true),
+            (&mac[..40], false),
+            (&mac.replace('=', ""), false),
+            (&STANDARD.encode([3; 33]), false),
+            (&STANDARD.encode([3; 31]), false),
+        ] {
+            assert_eq!(with(H_MAC, mac).is_ok(), legal, "{mac}");
+        }
+    }
+
+    #[test]
+    fn another_tenants_record_is_known_as_that_whatever_is_wrong_with_it() {
+        for name in [
+            "urn:custody:source:db.example.org/other:7",
+            "urn:custody:source:x",
+        ] {
+            let (mut headers, _) = example();
+            headers.retain(|header| header.0 == H_SOURCE);
+            name.clone_into(&mut headers[0].1);
+            assert_eq!(decode(&headers), Err(NotOurs::OtherTenant));
+        }
+        // A tenant whose name begins with ours is another one.
+        let longer = "urn:custody:source:db.example.org/main2:7";
+        assert_eq!(with(H_SOURCE, longer), Err(NotOurs::OtherTenant));
+        let illegal = Err(NotOurs::Illegal(H_SOURCE));
+        assert_eq!(with(H_SOURCE, "urn:other:source"), illegal);
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_decodes_and_comes_back() {
+        let (mut headers_of, value) = example();
+        let head = decode(&headers_of).unwrap();
+        assert_eq!((head.source, head.stream), (SourceId(7), Stream::Record));
+        assert_eq!(
+            (head.epoch, head.sequence),
+            (Epoch(1_795_000_000), Sequence(1))
+        );
+        assert_eq!((head.flags, head.mac), (Flags::REREAD, [0x11; 32]));
+        let message = head.message(value.into_bytes());
+        let again = headers(&message, &home().source(SourceId(7)));
+        let again: Vec<_> = (again.into_iter())
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        assert_eq!(again, headers_of);
+        // In any order, and with others between them.
+        headers_of.reverse();
+        headers_of.insert(2, ("ce_traceparent".to_owned(), "x".to_owned()));
+        assert!(decode(&headers_of).is_ok());
+    }
+}

@@ -93,3 +93,48 @@ mod digest {
 pub(crate) fn read<'p, V: Deserialize<'p>>(position: &'p Position) -> Option<V> {
     serde_json::from_slice(&position.value).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../../docs/formats/kafka.md");
+
+    fn example(key: &str) -> Position {
+        let row = format!("| `{key}` | `");
+        let line = PAGE.lines().find_map(|line| line.strip_prefix(&row));
+        let value = line.unwrap().split('`').next().unwrap();
+        Position {
+            key: key.to_owned(),
+            value: value.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn positions_have_the_form_of_the_documentation() {
+        let topic = example("kafka:custody.events.main");
+        let place: TopicPlace = read(&topic).unwrap();
+        assert_eq!(stored(topic_key("custody.events.main"), &place), topic);
+        let partition = example("kafka:custody.events.main/3");
+        let place: PartitionPlace = read(&partition).unwrap();
+        let last = place.last.unwrap();
+        assert_eq!(
+            (place.next, last.offset, last.digest),
+            (1000, 998, [0x11; 32])
+        );
+        assert_eq!(
+            stored(partition_key("custody.events.main", 3), &place),
+            partition
+        );
+
+        let mut short = partition.clone();
+        short.value = String::from_utf8(short.value)
+            .unwrap()
+            .replace("ERER", "")
+            .into_bytes();
+        assert_eq!(read::<PartitionPlace>(&short), None);
+        assert_eq!(read::<PartitionPlace>(&topic), None);
+        let begin = stored(String::new(), &PartitionPlace::begin(1, 0));
+        assert_eq!(begin.value, br#"{"generation":1,"next":0,"numbered":0}"#);
+    }
+}
