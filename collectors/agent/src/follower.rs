@@ -28,7 +28,7 @@ mod life;
 /// Records and bytes of events of one batch.
 const BATCH: Budget = Budget {
     records: 4096,
-    bytes: 3 << 20,
+    bytes: 2 << 20,
 };
 /// The same when the journal is nearly full.
 const SMALL_BATCH: Budget = Budget {
@@ -327,8 +327,7 @@ impl Follower {
         Ok(if bound { more } else { budget != SMALL_BATCH })
     }
 
-    /// Reads the next batch while the one before is bound, and the one before that is sent.
-    /// `None` if nothing was bound, so that nothing behind it can be.
+    /// Reads the next batch while the one before is bound, and those before that are sent. `None` if nothing was bound, so that nothing behind it can be.
     fn poll_while_binding(
         &mut self,
         journal: &mut Journal,
@@ -336,22 +335,17 @@ impl Follower {
         now: Moment,
         budget: Budget,
     ) -> Result<Option<Poll>, FollowError> {
-        let parcel = match self.sending.pack(journal, now) {
-            Ok(parcel) => parcel,
-            Err(error) => {
-                self.not_bound();
-                return Err(error.into());
-            }
-        };
-        let (sending, tailer) = (&mut self.sending, &mut self.tailer);
-        let credentials = &self.setup.credentials;
+        if let Err(error) = self.sending.fly(journal, now) {
+            self.not_bound();
+            return Err(error.into());
+        }
+        let (tailer, credentials) = (&mut self.tailer, &self.setup.credentials);
         let (bound, poll) = thread::scope(|scope| {
-            let sent = scope.spawn(move || parcel.map(|parcel| sending.send_packed(parcel, now)));
             let bound = scope.spawn(move || bind(journal, credentials, ahead));
             let poll = (tailer.as_mut()).map(|t| t.poll(now.monotonic, now.wall, budget));
-            match (sent.join(), bound.join()) {
-                (Ok(_), Ok(bound)) => (bound, poll),
-                (Err(panic), _) | (_, Err(panic)) => std::panic::resume_unwind(panic),
+            match bound.join() {
+                Ok(bound) => (bound, poll),
+                Err(panic) => std::panic::resume_unwind(panic),
             }
         });
         self.backlog_bytes = poll.as_ref().map_or(0, |poll| poll.lag_bytes);

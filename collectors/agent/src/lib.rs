@@ -3,7 +3,7 @@
 //!
 //! Reading order: `stored`, `segment`, [`journal`] (what is bound) · [`position`], `content`,
 //! `sight`, `reading`, `tracked`, `matching`, [`tailer`], [`notice`] (where it comes from) ·
-//! `resending`, `sending`, [`follower`], `life` (one source) · [`config`], [`agent`] (all of them).
+//! `resending`, `flight`, `sending`, [`follower`], `life` (one source) · [`config`], [`agent`] (all of them).
 //! Deliberately not here: formats and masking (collectors/formats), MACs and the way to the log
 //! (collectors/bus), the door's decisions (ledger/log).
 
@@ -18,6 +18,7 @@ pub mod stored;
 pub mod tailer;
 
 mod content;
+mod flight;
 mod journal_error;
 mod matching;
 mod reading;

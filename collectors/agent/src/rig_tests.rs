@@ -84,6 +84,9 @@ impl Cord {
     /// The log reads what is on the way.
     fn deliver(&mut self, source: SourceId) -> Result<(), BusError> {
         let mut way = self.way.lock().unwrap();
+        if way.queue.is_empty() {
+            return Ok(());
+        }
         let mut messages = std::mem::take(&mut way.queue);
         if let Some(seed) = &mut way.reorders {
             for at in (1..messages.len()).rev() {

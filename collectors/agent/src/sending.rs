@@ -17,9 +17,13 @@ use ledger_core::{Epoch, Message, Sequence, SourceId, TreeSize};
 use ledger_event::facts::Told;
 
 use crate::clock::Moment;
+use crate::flight::{Flight, Parcel};
 use crate::journal::{Cursor, Journal};
 use crate::journal_error::JournalError;
 use crate::resending::{Again, Holes};
+
+#[path = "flying.rs"]
+mod flying;
 
 /// Least and greatest pause after the log could not be reached, in ns.
 const PAUSE_MIN_NS: i64 = 250_000_000;
@@ -71,19 +75,17 @@ enum OldEpochs {
     Before(Stream, Sequence),
 }
 
-/// One frame on its way to the log.
-#[derive(Debug)]
-pub(crate) struct Parcel {
-    messages: Vec<Message>,
-    behind: Cursor,
-    /// The journal's.
-    epoch: Epoch,
-}
-
 /// The sender of one source.
 pub(crate) struct Sending {
     source: SourceId,
-    bus: Box<dyn Bus>,
+    /// Not here while it is in flight.
+    bus: Option<Box<dyn Bus>>,
+    flight: Option<Flight>,
+    /// When the log was asked last while something was in flight.
+    asked_at: i64,
+    /// What was let go ends here.
+    launched: Cursor,
+    /// What was sent, in its order, ends here.
     cursor: Cursor,
     /// What is covered by a checkpoint, as last heard.
     pub(crate) heard: Option<Acknowledged>,
@@ -125,7 +127,10 @@ impl Sending {
     pub(crate) fn new(source: SourceId, bus: Box<dyn Bus>) -> Sending {
         Sending {
             source,
-            bus,
+            bus: Some(bus),
+            flight: None,
+            asked_at: i64::MIN,
+            launched: Cursor::default(),
             cursor: Cursor::default(),
             heard: None,
             told: None,
@@ -147,11 +152,14 @@ impl Sending {
 
     /// Asks what is acknowledged; `None` if the log cannot be asked now.
     pub(crate) fn ask(&mut self, now: Moment) -> Option<Acknowledged> {
-        if now.monotonic.0 < self.retry_at {
+        if now.monotonic.0 < self.retry_at || self.is_aloft(now) {
             return None;
         }
-        match self.bus.acknowledged(self.source, Duration::ZERO) {
+        self.land(now);
+        let bus = self.bus.as_mut()?;
+        match bus.acknowledged(self.source, Duration::ZERO) {
             Ok(heard) => {
+                let lost = bus.lost(self.source);
                 if self.trying.is_some()
                     && self.lost_at.as_ref().is_some_and(|at| differs(at, &heard))
                 {
@@ -159,7 +167,7 @@ impl Sending {
                     (self.trying, self.refused) = (None, None);
                 }
                 self.heard = Some(heard.clone());
-                if self.bus.lost(self.source) {
+                if lost {
                     self.was_lost(&heard, now);
                 }
                 Some(heard)
@@ -244,36 +252,38 @@ impl Sending {
 
     /// Sends what is bound and was not sent.
     pub(crate) fn send(&mut self, journal: &Journal, now: Moment) -> Result<Found, JournalError> {
+        self.land(now);
         for _ in 0..FRAMES_MAX {
-            let Some(parcel) = self.pack(journal, now)? else {
-                return Ok(Found::AllSent);
-            };
-            if self.send_packed(parcel, now) == Found::Waiting {
+            if self.is_waiting(now) {
                 return Ok(Found::Waiting);
             }
+            let Some(parcel) = self.pack_from(self.cursor, journal)? else {
+                return Ok(Found::AllSent);
+            };
+            let Parcel {
+                messages,
+                behind,
+                epoch,
+            } = parcel;
+            if !messages.is_empty() && !self.send_some(&messages, epoch, now) {
+                return Ok(Found::Waiting);
+            }
+            self.passed(&messages, behind, epoch);
         }
         Ok(Found::More)
     }
 
-    /// The frame that is to be sent next; `None` behind the last one. It may be sent while the
-    /// journal is appended to.
-    pub(crate) fn pack(
+    /// What is to be sent of the frame behind `from`; `None` behind the last one.
+    fn pack_from(
         &mut self,
+        from: Cursor,
         journal: &Journal,
-        now: Moment,
     ) -> Result<Option<Parcel>, JournalError> {
         let epoch = journal.epoch();
-        if self.is_waiting(now) {
-            let (messages, behind) = (Vec::new(), self.cursor);
-            return Ok(Some(Parcel {
-                messages,
-                behind,
-                epoch,
-            }));
-        }
-        let (messages, behind) = match self.recalled() {
-            Some(recent) => recent,
-            None => match journal.next(self.cursor)? {
+        let recent = (self.recent.take()).filter(|(before, ..)| *before == from);
+        let (messages, behind) = match recent {
+            Some((_, behind, messages)) => (messages, behind),
+            None => match journal.next(from)? {
                 Some((frame, behind)) => (frame.messages, behind),
                 None => return Ok(None),
             },
@@ -290,19 +300,8 @@ impl Sending {
         }))
     }
 
-    /// Sends a frame, or waits.
-    pub(crate) fn send_packed(&mut self, parcel: Parcel, now: Moment) -> Found {
-        let Parcel {
-            messages,
-            behind,
-            epoch,
-        } = parcel;
-        if self.is_waiting(now) {
-            return Found::Waiting;
-        }
-        if !messages.is_empty() && !self.send_some(&messages, epoch, now) {
-            return Found::Waiting;
-        }
+    /// A frame was sent.
+    fn passed(&mut self, messages: &[Message], behind: Cursor, epoch: Epoch) {
         self.cursor = behind;
         self.sent = self.sent.max(behind);
         if let Some(last) = messages.last().filter(|last| last.epoch == epoch) {
@@ -310,17 +309,11 @@ impl Sending {
             let over = self.ends.len().saturating_sub(ENDS_MAX);
             self.ends.drain(..over);
         }
-        Found::More
     }
 
     /// A frame that was just bound: it need not be read from the disk if it is sent next.
     pub(crate) fn remember(&mut self, before: Cursor, behind: Cursor, messages: Vec<Message>) {
         self.recent = Some((before, behind, messages));
-    }
-
-    fn recalled(&mut self) -> Option<(Vec<Message>, Cursor)> {
-        let (before, behind, messages) = self.recent.take()?;
-        (before == self.cursor).then_some((messages, behind))
     }
 
     fn is_waiting(&self, now: Moment) -> bool {
@@ -373,7 +366,23 @@ impl Sending {
         } else {
             messages
         };
-        match self.bus.send(self.source, some) {
+        let Some(bus) = &mut self.bus else {
+            return false;
+        };
+        let sent = bus.send(self.source, some);
+        // The one that was tried is a repeat when all are sent.
+        self.answered(some, sent, epoch, now) && some.len() == messages.len()
+    }
+
+    /// Takes an answer; `false` if the messages have to be sent again.
+    fn answered(
+        &mut self,
+        some: &[Message],
+        sent: Result<Sent, BusError>,
+        epoch: Epoch,
+        now: Moment,
+    ) -> bool {
+        match sent {
             Ok(Sent::Taken { outcomes, size }) => {
                 if !self.taken(some, &outcomes, size, epoch, now) {
                     return false;
@@ -396,8 +405,7 @@ impl Sending {
             }
         }
         self.pause = PAUSE_MIN_NS;
-        // The one that was tried is a repeat when all are sent.
-        some.len() == messages.len()
+        true
     }
 
     /// What the log made of messages; `false` if it takes none.

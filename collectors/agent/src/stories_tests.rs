@@ -381,6 +381,62 @@ fn whatever_happens_each_record_is_in_the_log_once() {
     }
 }
 
+/// So much that reading, binding and sending go on at once, with every kind of failure in between.
+#[test]
+fn much_at_once_arrives_once_and_in_order() {
+    for seed in 1..=3_u64 {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut rig = Rig::new("audit");
+        rig.bounds = JournalBounds::of_quota(64 << 20);
+        rig.restart();
+        let last = 9_000;
+        let text = rows(1..=last);
+        rig.append("audit", &text);
+        let mut steps = 0;
+        while rig.follower.as_ref().unwrap().status().read_bytes < text.len() as u64 {
+            match dice.roll(6) {
+                0 => {
+                    let away = rig.away.load(Ordering::Relaxed);
+                    rig.away.store(!away, Ordering::Relaxed);
+                }
+                1 if steps > 3 => {
+                    rig.restart();
+                    steps = 0;
+                }
+                2 => {
+                    let follower = rig.follower.as_mut().unwrap();
+                    if let Some(journal) = follower.journal_mut() {
+                        journal.fault = Some(crate::segment::Fault::FullAfter(5000));
+                    }
+                    let failed = rig.step().is_err();
+                    let follower = rig.follower.as_mut().unwrap();
+                    if let Some(journal) = follower.journal_mut() {
+                        journal.fault = None;
+                    }
+                    println!(
+                        "seed {seed}: a full disk {}",
+                        if failed { "met" } else { "missed" }
+                    );
+                }
+                _ => {
+                    rig.step().unwrap();
+                }
+            }
+            steps += 1;
+            if steps > 24 {
+                // A start begins counting anew, so the count may never be reached.
+                break;
+            }
+        }
+        rig.away.store(false, Ordering::Relaxed);
+        rig.pass(60_000);
+        rig.run();
+        println!("seed {seed}: done");
+        rig.check_in_order(1..=last);
+        acknowledged(&mut rig);
+    }
+}
+
 #[test]
 fn steps_are_idle_when_nothing_is_to_be_done() {
     let mut rig = Rig::new("audit");
