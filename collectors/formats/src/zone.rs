@@ -325,6 +325,21 @@ mod tests {
             assert_eq!(time.offset_minutes, minutes, "{text}");
             assert_eq!(time.assumed.map(|(_, flag)| flag), flag, "{text}");
         }
+        // A time without any abbreviation: the hour that comes twice, the one that never is, and the
+        // seconds beside them.
+        for (text, at, flag) in [
+            ("2026-11-01 00:59:59", 1_793_509_199, "zone-configured"),
+            ("2026-11-01 01:00:00", 1_793_509_200, "dst-fold"),
+            ("2026-11-01 01:59:59", 1_793_512_799, "dst-fold"),
+            ("2026-11-01 02:00:00", 1_793_516_400, "zone-configured"),
+            ("2026-03-08 02:30:00", 1_772_955_000, "dst-gap"),
+            ("2026-03-08 03:00:00", 1_772_953_200, "zone-configured"),
+        ] {
+            let civil = civil_time(text.as_bytes()).unwrap();
+            let time = local(civil, Some(&york)).unwrap();
+            assert_eq!(time.at, Nanos(at * 1_000_000_000), "{text}");
+            assert_eq!(time.assumed.map(|(_, flag)| flag), Some(flag), "{text}");
+        }
         for bad in [
             "",
             "2026-11-23 09:42:06.565",

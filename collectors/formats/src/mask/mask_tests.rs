@@ -664,9 +664,12 @@ fn no_text_stalls_the_lexer_or_keeps_a_secret() {
     });
 }
 
+/// Writes a number of a kind.
+type Draw = fn(u64) -> String;
+
 /// Numbers that are no card numbers, drawn from a seed: a name, how to draw one, and how many of a
 /// million may be masked.
-const OTHER_NUMBERS: [(&str, fn(u64) -> String, u32); 10] = [
+const OTHER_NUMBERS: [(&str, Draw, u32); 10] = [
     (
         "query ids, signed 64 bits",
         |n| n.cast_signed().to_string(),

@@ -378,6 +378,38 @@ fn bad_input_is_kept_and_the_next_record_is_found() {
     }
 }
 
+/// The numbers that are missing between two events of one session, as a rule over the log finds
+/// them.
+fn holes(answers: &[Answer]) -> i64 {
+    let mut last = std::collections::BTreeMap::new();
+    let missing = answers.iter().map(|answer| {
+        let event = answer.event();
+        let session = event.metadata.correlation_uid.unwrap().to_string();
+        let line = event.unmapped.line.unwrap();
+        last.insert(session, line)
+            .map_or(0, |before| line - before - 1)
+    });
+    missing.sum()
+}
+
+#[test]
+fn a_lost_line_leaves_a_hole_and_no_sample_has_one() {
+    for sample in [UTC, YORK] {
+        let answers = read_all(sample);
+        assert_eq!(holes(&answers), 0);
+        let session =
+            |answer: &Answer| answer.event().metadata.correlation_uid.unwrap().to_string();
+        let inner = answers.windows(3).position(|three| match three {
+            [a, b, c] => session(a) == session(b) && session(b) == session(c),
+            _ => false,
+        });
+        let at = inner.unwrap() + 1;
+        let before: usize = answers[..at].iter().map(|answer| answer.bytes).sum();
+        let lost = [&sample[..before], &sample[before + answers[at].bytes..]].concat();
+        assert_eq!(holes(&read_all(&lost)), 1);
+    }
+}
+
 #[test]
 fn unparsed_bytes_are_masked_too() {
     let answers = read_all(b"garbage 4111111111111111 password='hunter2'\n\xff\xfe bytes\n");
