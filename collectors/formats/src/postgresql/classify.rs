@@ -51,6 +51,9 @@ const AUDIT_SETTINGS: &[&str] = &[
     "syslog_ident",
 ];
 
+/// What RESET names when it resets every setting.
+const EVERYTHING: &str = "all";
+
 /// How grave a change of a setting is for the audit; `None` when it is no setting of the audit.
 pub(crate) fn audit_severity(setting: &str) -> Option<u8> {
     let name = setting.to_ascii_lowercase();
@@ -71,7 +74,14 @@ pub(crate) fn classify(event: &mut Event<'_>, command: &Command<'_>) {
         &*name,
         "SET" | "RESET" | "ALTER SYSTEM" | "ALTER ROLE" | "ALTER DATABASE"
     ) || has_set_config(command.text);
-    if sets && let Some(change) = audit_setting(&statement) {
+    let change = match &*name {
+        "DO" => Statement::settings_inside(command.text)
+            .into_iter()
+            .find(|change| audit_severity(&change.name).is_some()),
+        _ if sets => audit_setting(&name, &statement),
+        _ => None,
+    };
+    if let Some(change) = change {
         audit_changed(event, change);
         return;
     }
@@ -95,10 +105,14 @@ fn names_pgaudit(text: &str) -> bool {
     text.to_ascii_lowercase().contains("pgaudit")
 }
 
-/// The change of a setting of the audit, if the statement is one.
-fn audit_setting(statement: &Statement<'_>) -> Option<SettingChange> {
+/// The change of a setting of the audit, if the statement is one. RESET ALL of a server, a database
+/// or a role takes the audit's settings with it; in a session it brings back what is configured,
+/// as poolers do all day.
+fn audit_setting(command: &str, statement: &Statement<'_>) -> Option<SettingChange> {
     let change = statement.setting()?;
-    audit_severity(&change.name).is_some().then_some(change)
+    let all = change.value.is_none() && change.name.eq_ignore_ascii_case(EVERYTHING);
+    let audit = audit_severity(&change.name).is_some();
+    (audit || (all && command.starts_with("ALTER"))).then_some(change)
 }
 
 fn has_set_config(text: &str) -> bool {
@@ -122,7 +136,13 @@ fn upper(text: &str) -> Cow<'_, str> {
 /// 6002/8: the audit or the log is set differently.
 pub(crate) fn audit_changed(event: &mut Event<'_>, change: SettingChange) {
     event.classify(6002, 8);
-    event.severity_id = audit_severity(&change.name).or(Some(1));
+    let all = change.value.is_none() && change.name.eq_ignore_ascii_case(EVERYTHING);
+    let severity = if all {
+        Some(3)
+    } else {
+        audit_severity(&change.name)
+    };
+    event.severity_id = severity.or(Some(1));
     if change.name.eq_ignore_ascii_case("pgaudit.role") {
         // A role is no fact: its pseudonym is.
         event.unmapped.target_names = change.value.map(Text::from).into_iter().collect();

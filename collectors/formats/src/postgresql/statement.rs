@@ -70,6 +70,26 @@ impl<'t> Statement<'t> {
         Statement { text, tokens }
     }
 
+    /// The settings that the statements inside a DO block change.
+    pub(crate) fn settings_inside(text: &str) -> Vec<SettingChange> {
+        let literal =
+            |token: &Token| matches!(token.kind, TokenKind::Str { .. } | TokenKind::Dollar);
+        let Some(block) = Lexer::new(text, Dialect::PostgreSql).find(literal) else {
+            return Vec::new();
+        };
+        let body = block.body(text);
+        let tokens: Vec<Token> = Lexer::new(body, Dialect::PostgreSql)
+            .filter(|token| token.kind != TokenKind::Comment)
+            .take(TOKENS_MAX)
+            .collect();
+        let parts = tokens.split(|token| token.kind == TokenKind::Punct(b';'));
+        let settings = parts.filter_map(|part| {
+            let tokens = part.to_vec();
+            Statement { text: body, tokens }.setting()
+        });
+        settings.collect()
+    }
+
     fn token(&self, at: usize) -> Option<&Token> {
         self.tokens.get(at)
     }

@@ -378,6 +378,132 @@ fn bad_input_is_kept_and_the_next_record_is_found() {
     }
 }
 
+/// Each statement that can silence the audit is 6002 with a grave severity; its harmless twin is
+/// none.
+#[test]
+fn the_audit_switched_off_in_all_its_forms() {
+    let mut wrong = Vec::new();
+    for (class, command, statement, off) in [
+        ("MISC_SET", "SET", "SET pgaudit.log = 'none'", true),
+        ("MISC_SET", "SET", "SET LOCAL pgaudit.log TO none", true),
+        (
+            "MISC_SET",
+            "SET",
+            "set session \"pgaudit.log\" = none",
+            true,
+        ),
+        ("MISC_SET", "SET", "SET work_mem = '8MB'", false),
+        ("MISC_SET", "RESET", "RESET pgaudit.log", true),
+        ("MISC_SET", "RESET", "RESET ALL", false),
+        ("MISC_SET", "RESET", "RESET work_mem", false),
+        ("MISC", "DISCARD ALL", "DISCARD ALL", false),
+        ("MISC", "DISCARD PLANS", "DISCARD PLANS", false),
+        (
+            "DDL",
+            "ALTER SYSTEM",
+            "ALTER SYSTEM SET pgaudit.log = 'none'",
+            true,
+        ),
+        ("DDL", "ALTER SYSTEM", "ALTER SYSTEM RESET ALL", true),
+        (
+            "DDL",
+            "ALTER SYSTEM",
+            "ALTER SYSTEM SET shared_preload_libraries = ''",
+            true,
+        ),
+        (
+            "DDL",
+            "ALTER SYSTEM",
+            "ALTER SYSTEM SET log_destination = 'stderr'",
+            true,
+        ),
+        (
+            "DDL",
+            "ALTER SYSTEM",
+            "ALTER SYSTEM SET work_mem = '8MB'",
+            false,
+        ),
+        (
+            "ROLE",
+            "ALTER ROLE",
+            "ALTER ROLE a SET pgaudit.log = 'none'",
+            true,
+        ),
+        (
+            "ROLE",
+            "ALTER ROLE",
+            "ALTER ROLE a IN DATABASE d RESET pgaudit.log",
+            true,
+        ),
+        ("ROLE", "ALTER ROLE", "ALTER ROLE a RESET ALL", true),
+        ("ROLE", "ALTER ROLE", "ALTER ROLE a NOLOGIN", false),
+        (
+            "DDL",
+            "ALTER DATABASE",
+            "ALTER DATABASE d SET pgaudit.log = 'none'",
+            true,
+        ),
+        (
+            "DDL",
+            "ALTER DATABASE",
+            "ALTER DATABASE d SET work_mem = '8MB'",
+            false,
+        ),
+        (
+            "READ",
+            "SELECT",
+            "SELECT set_config('pgaudit.log', 'none', false)",
+            true,
+        ),
+        (
+            "READ",
+            "SELECT",
+            "SELECT set_config('work_mem', '8MB', false)",
+            false,
+        ),
+        (
+            "FUNCTION",
+            "DO",
+            "DO $$ BEGIN SET pgaudit.log = 'none'; END $$",
+            true,
+        ),
+        (
+            "FUNCTION",
+            "DO",
+            "DO $$ BEGIN PERFORM set_config('pgaudit.log', 'none', false); END $$",
+            true,
+        ),
+        (
+            "FUNCTION",
+            "DO",
+            "DO $$ BEGIN RAISE NOTICE 'x'; END $$",
+            false,
+        ),
+        (
+            "DDL",
+            "DROP EXTENSION",
+            "DROP EXTENSION IF EXISTS pgaudit",
+            true,
+        ),
+        ("DDL", "DROP EXTENSION", "DROP EXTENSION pgcrypto", false),
+    ] {
+        let text = statement.replace('"', "\"\"");
+        let record = row(&format!(
+            "AUDIT: SESSION,1,1,{class},{command},,,\"{text}\",<none>"
+        ));
+        let answers = read_all(record.as_bytes());
+        let event = answers[0].event();
+        let grave = event.class_uid == Some(6002) && event.severity_id >= Some(3);
+        if grave != off {
+            wrong.push(format!(
+                "{statement}: {:?}, severity {:?}",
+                event.type_uid, event.severity_id
+            ));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
 /// The numbers that are missing between two events of one session, as a rule over the log finds
 /// them.
 fn holes(answers: &[Answer]) -> i64 {
