@@ -507,7 +507,7 @@ fn the_audit_switched_off_in_all_its_forms() {
 /// The numbers that are missing between two events of one session, as a rule over the log finds
 /// them.
 fn holes(answers: &[Answer]) -> i64 {
-    let mut last = std::collections::BTreeMap::new();
+    let mut last = BTreeMap::new();
     let missing = answers.iter().map(|answer| {
         let event = answer.event();
         let session = event.metadata.correlation_uid.unwrap().to_string();
