@@ -2,8 +2,9 @@
 //! hexadecimal, and digits, blanks and dashes of other scripts and widths.
 //!
 //! `E'\x41\u0041\101'` and `U&'\0041\+000041'` (PostgreSQL 18 manual, 4.1.2.2 and 4.1.2.3), also
-//! where more quoting has doubled the backslash; `X'41'`, `0x41` and `'\x41'` of a whole text. [`Folded`] is a text with each such character as
-//! one ASCII byte that knows where it came from, so that what is found there can be masked here.
+//! where more quoting has doubled the backslash; and literals of bytes, as `X'3431'`. [`Folded`] is
+//! a text with each such character as one ASCII byte that knows where it came from, so that what is
+//! found there can be masked here.
 //! Not here: what is found.
 
 use std::borrow::Cow;
