@@ -98,6 +98,10 @@ pub(crate) fn details(beat: &BeatStatus) -> Vec<(&'static str, String)> {
         ""
     };
     fields.push(("journal", format!("{}{paused}", size(agent.journal_bytes))));
+    if let Some(bytes) = agent.rotated_bytes {
+        let text = format!("{} unread: do not delete them yet", size(bytes));
+        fields.push(("rotated files", text));
+    }
     if let Some(free) = agent.free_bytes {
         let until = full_in(beat).map(|until| format!(", full in {}", span(until)));
         let text = format!("{} free{}", size(free), until.unwrap_or_default());
@@ -236,6 +240,7 @@ mod tests {
             paused: false,
             free_bytes: Some(10_000 * MIB),
             growth_bytes: Some(MIB),
+            rotated_bytes: None,
         };
         let facts = Heartbeat {
             source: SourceId(1),

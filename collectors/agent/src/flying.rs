@@ -53,6 +53,17 @@ impl Sending {
         Ok(())
     }
 
+    /// The journal begins anew: what is aloft is let go.
+    pub(crate) fn start_over(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            self.bus = Some(flight.end().0);
+        }
+        (self.cursor, self.launched, self.sent) = Default::default();
+        (self.recent, self.heard, self.overtaken, self.lost_at) = (None, None, None, None);
+        self.ends.clear();
+        self.old_epochs = super::OldEpochs::Unsent;
+    }
+
     /// Whether so much is on its way that nothing else is asked yet.
     pub(super) fn is_aloft(&self, now: Moment) -> bool {
         self.flight.is_some() && now.monotonic.0.saturating_sub(self.asked_at) < ASK_NS

@@ -91,7 +91,7 @@ pub struct Follower {
     pub(super) journal: Option<Journal>,
     /// The journal was there and could not be read.
     pub(super) damaged: bool,
-    tailing: Option<Tailing>,
+    pub(super) tailing: Option<Tailing>,
     pub(super) tailer: Option<Tailer>,
     pub(super) sending: Sending,
     pub(super) status: AgentStatus,
@@ -99,6 +99,8 @@ pub struct Follower {
     pub(super) beat_at: i64,
     pub(super) epoch_at: Option<i64>,
     pub(super) read_before: u64,
+    /// It was said that unread files are about to be rotated away.
+    pub(super) warned: bool,
     /// Much is to be read: this was, and is bound while more is read and what was bound before is
     /// sent.
     ahead: Option<Poll>,
@@ -158,11 +160,13 @@ impl Follower {
                 paused: false,
                 free_bytes: None,
                 growth_bytes: None,
+                rotated_bytes: None,
             },
             backlog_bytes: 0,
             beat_at: i64::MIN,
             epoch_at: None,
             read_before: 0,
+            warned: false,
             ahead: None,
             narrow_at: None,
             stuck_at: None,
@@ -194,7 +198,13 @@ impl Follower {
                 self.begin(&heard, now)?;
                 Ok(Step::Busy)
             }
-            Life::Bound => self.go_on(heard.as_ref(), now),
+            Life::Bound => match self.go_on(heard.as_ref(), now) {
+                Err(FollowError::Journal(JournalError::Damaged { path, at, reason })) => {
+                    self.start_over(&path, at, &reason)?;
+                    Ok(Step::Busy)
+                }
+                stepped => stepped,
+            },
         }
     }
 

@@ -3,6 +3,8 @@
 //! A life is begun as a whole: its first heartbeat, which says what is known of the life before, is
 //! bound in one frame with the first look at the files. Not here: reading and sending.
 
+use std::path::Path;
+
 use collectors_bus::Acknowledged;
 use ledger_core::state::{Position, Stream};
 use ledger_core::{Epoch, Flags, Sequence};
@@ -11,14 +13,18 @@ use ledger_event::facts::{Facts as _, Heartbeat, Opens};
 use super::{FollowError, Follower, Life, chain};
 use crate::clock::Moment;
 use crate::journal::{Journal, Room};
-use crate::journal_error::JournalError;
+use crate::journal_error::{Damage, JournalError};
 use crate::reading::Budget;
+use crate::segment::set_aside;
 use crate::sending::Overtaken;
 use crate::tailer::{Beginning, Tailer};
 
 /// A new epoch is begun at most this often, in ns, so that two agents with one key do not take
 /// turns for ever at full speed.
 const EPOCH_NS: i64 = 60_000_000_000;
+
+/// A disk that is full sooner is said.
+const HOUR_NS: i64 = 3_600_000_000_000;
 
 impl Follower {
     /// Begins a life: the first one, one after lost state, or one after being overtaken.
@@ -39,6 +45,10 @@ impl Follower {
         let source = self.setup.credentials.source;
         let epoch = after(heard.epoch, now).ok_or(FollowError::NoEpoch(source))?;
         let (dir, bounds) = (&self.setup.dir, self.setup.bounds);
+        if self.damaged {
+            // As far as that failed before: nothing is written over.
+            set_aside(dir)?;
+        }
         Ok(Journal::create(dir, source, epoch, bounds)?)
     }
 
@@ -104,6 +114,29 @@ impl Follower {
         Ok(looked)
     }
 
+    /// Bytes of the journal are not what was written: it is set aside, and the next life says that
+    /// its state is lost. What it held and the log does not have is read again from the files.
+    pub(super) fn start_over(
+        &mut self,
+        path: &Path,
+        at: u64,
+        reason: &Damage,
+    ) -> Result<(), FollowError> {
+        let source = self.setup.credentials.source.0;
+        tracing::error!(source, path = %path.display(), at, %reason,
+            "the journal is damaged and set aside");
+        self.not_bound();
+        // Its lock is given back first.
+        self.journal = None;
+        self.life = Life::Opening;
+        self.damaged = true;
+        self.sending.start_over();
+        if let Some(tailer) = self.tailer.take() {
+            self.tailing = Some(tailer.into_tailing());
+        }
+        Ok(set_aside(&self.setup.dir)?)
+    }
+
     pub(super) fn may_begin(&self, now: Moment) -> bool {
         self.epoch_at
             .is_none_or(|at| now.monotonic.0.saturating_sub(at) >= EPOCH_NS)
@@ -152,6 +185,7 @@ impl Follower {
         self.status.growth_bytes = Some(seen.saturating_sub(self.read_before));
         self.read_before = seen;
         self.status.journal_bytes = journal.used_bytes();
+        self.warn();
         let beat = self.heartbeat(journal, None, now);
         let sealed = chain(journal, Stream::Heartbeat).seal(
             &self.setup.credentials.key,
@@ -167,6 +201,36 @@ impl Follower {
             Err(JournalError::Full { .. }) => Ok(()),
             bound => Ok(bound?),
         }
+    }
+
+    /// Says once that what is unread may be gone before it is read: a rotated file that does not
+    /// get shorter from heartbeat to heartbeat, or a disk that will be full within the hour.
+    fn warn(&mut self) {
+        let rotated = self.tailer.as_ref().map_or(0, Tailer::rotated_bytes);
+        let before = self.status.rotated_bytes.unwrap_or(0);
+        self.status.rotated_bytes = (rotated > 0).then_some(rotated);
+        let stays = before > 0 && rotated >= before;
+        let growth = self.status.growth_bytes.filter(|growth| *growth > 0);
+        let full_ns = match (self.status.free_bytes, growth) {
+            (Some(free), Some(growth)) => {
+                let beats = i64::try_from(free / growth).unwrap_or(i64::MAX);
+                beats.saturating_mul(self.setup.heartbeat_every_ns)
+            }
+            _ => i64::MAX,
+        };
+        let fills = self.backlog_bytes > 0 && full_ns < HOUR_NS;
+        let at_risk = stays || fills;
+        if at_risk && !self.warned {
+            let source = self.setup.credentials.source.0;
+            let unread = self.backlog_bytes;
+            tracing::warn!(
+                source,
+                unread,
+                rotated,
+                "unread files may be rotated away before they are read: keep more of them"
+            );
+        }
+        self.warned = at_risk;
     }
 
     fn heartbeat(&self, journal: &Journal, opens: Option<Opens>, now: Moment) -> Heartbeat {

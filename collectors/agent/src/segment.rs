@@ -92,6 +92,10 @@ fn name(number: u64) -> String {
 /// Moves the segments of a journal that cannot be read into a folder of their own.
 pub(crate) fn set_aside(dir: &Path) -> Result<(), JournalError> {
     let lock = lock(dir)?;
+    let numbers = list(dir)?;
+    if numbers.is_empty() {
+        return Ok(());
+    }
     let mut number = 1;
     let aside = loop {
         let aside = dir.join(format!("damaged-{number}"));
@@ -101,7 +105,7 @@ pub(crate) fn set_aside(dir: &Path) -> Result<(), JournalError> {
             Err(error) => return Err(failed("make", &aside)(error)),
         }
     };
-    for number in list(dir)? {
+    for number in numbers {
         let path = dir.join(name(number));
         fs::rename(&path, aside.join(name(number))).map_err(failed("move", &path))?;
     }

@@ -235,6 +235,39 @@ fn a_lost_state_is_said_and_what_is_read_again_is_flagged() {
 }
 
 #[test]
+fn a_journal_that_turns_out_damaged_while_running_is_no_stall() {
+    let mut rig = Rig::new("audit");
+    rig.append("audit", rows(1..=10));
+    acknowledged(&mut rig);
+    rig.away.store(true, Ordering::Relaxed);
+    for n in 11..=20 {
+        rig.append("audit", row(n));
+        rig.step().unwrap();
+    }
+    let segment = rig.state_dir().join("0000000001.journal");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let (at, len) = (
+        bytes.windows(13).rposition(|w| w == b"marker n=15;\""),
+        bytes.len(),
+    );
+    let at = at.unwrap_or(len / 2);
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    rig.away.store(false, Ordering::Relaxed);
+    rig.pass(60_000);
+    acknowledged(&mut rig);
+    let mut kept = rig.kept();
+    kept.sort_unstable();
+    kept.dedup();
+    assert_eq!(kept, (1..=20).collect::<Vec<_>>());
+    assert!(epochs(&rig).iter().any(|epoch| epoch.state_lost));
+    assert!(rig.state_dir().join("damaged-1").exists());
+    rig.append("audit", row(21));
+    rig.run();
+    assert_eq!(rig.markers().last(), Some(&21));
+}
+
+#[test]
 fn another_key_leaves_one_entry_a_try_and_the_journal_is_kept() {
     let mut rig = Rig::new("audit");
     (rig.other_key, rig.state) = (true, "other");
@@ -281,7 +314,15 @@ fn a_full_journal_pauses_reading_and_says_so() {
     // What is not read yet is rotated away and deleted meanwhile; it is held open.
     rig.rename("audit", "audit.1");
     rig.append("audit", rows(2001..=2010));
-    rig.step().unwrap();
+    for _ in 0..3 {
+        rig.pass(61_000);
+        rig.step().unwrap();
+    }
+    let status = rig.follower.as_ref().unwrap().status();
+    assert!(
+        status.rotated_bytes.is_some_and(|bytes| bytes > 10_000),
+        "{status:?}"
+    );
     rig.remove("audit.1");
     rig.step().unwrap();
     rig.away.store(false, Ordering::Relaxed);

@@ -233,6 +233,17 @@ impl Tailer {
         self.beginning == Beginning::GoesOn
     }
 
+    /// Unread bytes of files that nobody writes to any more, and that may be deleted next.
+    pub(crate) fn rotated_bytes(&self) -> u64 {
+        let rotated = self.known.values().filter(|tracked| !tracked.current);
+        rotated.map(Tracked::lag_bytes).sum()
+    }
+
+    /// How the files are followed, for another tailer.
+    pub(crate) fn into_tailing(self) -> Tailing {
+        self.tailing
+    }
+
     /// The folder that is followed.
     pub fn files(&self) -> &Files {
         &self.tailing.files

@@ -225,6 +225,10 @@ pub struct AgentStatus {
     /// Bytes that the files grew by since the heartbeat before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growth_bytes: Option<u64>,
+    /// Unread bytes of files that were rotated: who deletes them before they are read takes them
+    /// away. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated_bytes: Option<u64>,
 }
 
 facts! {
@@ -575,6 +579,7 @@ mod tests {
                 paused: true,
                 free_bytes: Some(7),
                 growth_bytes: None,
+                rotated_bytes: None,
             }),
             every_ms: Some(60_000),
             told: Some(Told {
@@ -641,6 +646,7 @@ mod tests {
                 bytes_dropped: 6,
                 payload_bytes_dropped: 7,
                 rederived_from: Index(0),
+                lost: None,
             },
             r#"{"index":5,"bytes_dropped":6,"payload_bytes_dropped":7,"rederived_from":0}"#,
         );
