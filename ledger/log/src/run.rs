@@ -1,9 +1,9 @@
 //! A run: batches of several sources and the position behind them, in one frame or not at all.
 //!
 //! Who reads an outside stream that carries many sources hands over a run. After a crash the
-//! position and everything before it are there, or nothing of both, so even what the log appends each
-//! time it comes (a forged message, a conflict) is there once. Not here: streams of one source, whose
-//! positions ride on its batches ([`crate::door`]).
+//! position and everything before it are there, or nothing of both, so even what the log appends
+//! each time it comes (a forged message, a conflict) is there once. Not here: streams of one
+//! source, whose positions ride on its batches ([`crate::door`]).
 
 use std::sync::Arc;
 

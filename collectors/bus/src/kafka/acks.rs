@@ -2,8 +2,9 @@
 //! each partition, in one transaction.
 //!
 //! Before the first word the topic is read to its end: a checkpoint of this log in it that the log
-//! does not hold shows that the log was restored from a copy, or cloned. The transaction's name is the
-//! log's origin, so that of two ledgers the later one alone goes on. Not here: the form (`ack`).
+//! does not hold shows that the log was restored from a copy, or cloned. The transaction's name is
+//! the log's origin, so that of two ledgers the later one alone goes on. Not here: the form
+//! (`ack`).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -120,7 +121,7 @@ impl AcksWriter {
                 self.say(context, &covered, after)?;
             }
             if Instant::now() >= lag_at {
-                self.look_at_lag(context);
+                self.look_at_lag(context)?;
                 lag_at = Instant::now() + LAG_EVERY;
             }
             if last {
@@ -284,18 +285,37 @@ impl AcksWriter {
         KafkaFailed::of(error, &what, &self.talk, context.settings.brokers())
     }
 
-    /// Asks how much waits in each partition, for the status.
-    fn look_at_lag(&self, context: &Context) {
-        for (topic, partition) in context.places() {
+    /// Asks how much waits in each partition, for the status. A client that reads does not say that
+    /// its topic was made anew: it shows here, and the next session finds its place again.
+    fn look_at_lag(&self, context: &Context) -> Result<(), KafkaFailed> {
+        use RDKafkaErrorCode as Code;
+        for (topic, partition, next) in context.places() {
             let at = i32::try_from(partition).unwrap_or(i32::MAX);
             let client = self.producer.client();
-            let Ok((_, high)) = client.fetch_watermarks(&topic, at, ANSWER_WAIT) else {
-                // Whoever reads says it; the numbers stay as they were.
-                return;
+            let high = match client.fetch_watermarks(&topic, at, ANSWER_WAIT) {
+                Ok((_, high)) => u64::try_from(high).unwrap_or_default(),
+                Err(error) => {
+                    return match error.rdkafka_error_code() {
+                        Some(
+                            Code::UnknownTopicOrPartition
+                            | Code::UnknownTopic
+                            | Code::UnknownPartition
+                            | Code::UnknownTopicId,
+                        ) => Err(KafkaFailed::NoTopic { topic }),
+                        // Whoever reads says it; the numbers stay as they were.
+                        _ => Ok(()),
+                    };
+                }
             };
-            context.ends(&topic, partition, u64::try_from(high).unwrap_or_default());
+            if high < next {
+                let what = format!("reading topic {topic}");
+                let reason = format!("partition {partition} ends before what was read from it");
+                return Err(KafkaFailed::Failed { what, reason });
+            }
+            context.ends(&topic, partition, high);
         }
         context.answered();
+        Ok(())
     }
 }
 

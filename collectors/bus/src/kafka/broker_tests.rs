@@ -23,13 +23,13 @@ use super::{BrokersConfig, BusState, Intake, KafkaLink, LedgerConfig};
 use crate::bus::{Bus as _, Sent};
 use crate::chain::{Chain, Credentials};
 
-const WAIT: Duration = Duration::from_secs(30);
-const EPOCH: Epoch = Epoch(1_795_000_000);
+pub(super) const WAIT: Duration = Duration::from_secs(30);
+pub(super) const EPOCH: Epoch = Epoch(1_795_000_000);
 
 /// A broker of its own, stopped when dropped.
-struct Broker {
+pub(super) struct Broker {
     folder: tempfile::TempDir,
-    address: String,
+    pub(super) address: String,
 }
 
 fn script() -> PathBuf {
@@ -37,7 +37,7 @@ fn script() -> PathBuf {
 }
 
 impl Broker {
-    fn start() -> Broker {
+    pub(super) fn start() -> Broker {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("bash");
         let ran = command
@@ -56,7 +56,7 @@ impl Broker {
     }
 
     /// Writes a record as anybody could.
-    fn write(&self, topic: &str, value: &str, headers: OwnedHeaders) {
+    pub(super) fn write(&self, topic: &str, value: &str, headers: OwnedHeaders) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.address);
         let producer: BaseProducer = config.create().unwrap();
@@ -75,22 +75,27 @@ impl Drop for Broker {
     }
 }
 
-struct Ledger {
-    folder: tempfile::TempDir,
-    paths: LogPaths,
-    log: Log,
+pub(super) struct Ledger {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) paths: LogPaths,
+    pub(super) log: Log,
 }
 
 impl Ledger {
-    fn new() -> Ledger {
+    pub(super) fn new() -> Ledger {
+        Ledger::of("main")
+    }
+
+    /// The log of a tenant, whose topics are its own.
+    pub(super) fn of(tenant: &str) -> Ledger {
         let folder = tempfile::tempdir().unwrap();
-        let paths = LogPaths::new(folder.path(), "db.example.org", "main", "2026").unwrap();
+        let paths = LogPaths::new(folder.path(), "db.example.org", tenant, "2026").unwrap();
         create_log(&paths).unwrap();
         let log = Ledger::open(&paths);
         Ledger { folder, paths, log }
     }
 
-    fn open(paths: &LogPaths) -> Log {
+    pub(super) fn open(paths: &LogPaths) -> Log {
         let options = LogOptions {
             checkpoint_every: Duration::from_millis(20),
             ..LogOptions::default()
@@ -98,7 +103,7 @@ impl Ledger {
         Log::open(paths, &options).unwrap().0
     }
 
-    fn source(&self, name: &str) -> Credentials {
+    pub(super) fn source(&self, name: &str) -> Credentials {
         let spec = SourceSpec {
             name: name.to_owned(),
             platform: "postgresql".to_owned(),
@@ -109,17 +114,26 @@ impl Ledger {
         Credentials { source, key }
     }
 
-    fn intake(&self, broker: &Broker) -> Intake {
-        let config = LedgerConfig {
+    pub(super) fn intake(&self, broker: &Broker) -> Intake {
+        self.intake_with(broker, |_| ())
+    }
+
+    pub(super) fn intake_with(
+        &self,
+        broker: &Broker,
+        set: impl FnOnce(&mut LedgerConfig),
+    ) -> Intake {
+        let mut config = LedgerConfig {
             brokers: broker.address.clone(),
             partitions: 2,
             ..LedgerConfig::default()
         };
+        set(&mut config);
         let settings = config.check().unwrap();
         Intake::start(&settings, &self.paths, (self.log.door(), self.log.reader())).unwrap()
     }
 
-    fn link(&self, broker: &Broker, sources: &[SourceId]) -> KafkaLink {
+    pub(super) fn link(&self, broker: &Broker, sources: &[SourceId]) -> KafkaLink {
         let config = BrokersConfig {
             brokers: broker.address.clone(),
             ..BrokersConfig::default()
@@ -127,11 +141,12 @@ impl Ledger {
         let store = Keystore::open(&self.paths.keys()).unwrap();
         let key = |source: &SourceId| (*source, store.source_key(*source).unwrap());
         let keys: HashMap<_, _> = sources.iter().map(key).collect();
-        KafkaLink::connect(&config.check().unwrap(), ("db.example.org", "main"), keys).unwrap()
+        let tenant = self.paths.tenant();
+        KafkaLink::connect(&config.check().unwrap(), ("db.example.org", tenant), keys).unwrap()
     }
 
     /// The statements of a source, in the order of the log.
-    fn statements(&self, source: SourceId) -> Vec<String> {
+    pub(super) fn statements(&self, source: SourceId) -> Vec<String> {
         let reader = self.log.reader();
         let entries = (0..reader.size().0).map(|index| reader.entry(Index(index)).unwrap());
         let of_source = entries.filter(|one| one.entry.source == source);
@@ -144,8 +159,8 @@ impl Ledger {
             .collect()
     }
 
-    fn place(&self, partition: u32) -> Option<PartitionPlace> {
-        let key = partition_key(&events_topic("main"), partition);
+    pub(super) fn place(&self, partition: u32) -> Option<PartitionPlace> {
+        let key = partition_key(&events_topic(self.paths.tenant()), partition);
         let found: Vec<Option<Position>> = self.log.door().positions(&[key]).unwrap();
         found
             .into_iter()
@@ -155,7 +170,7 @@ impl Ledger {
     }
 }
 
-fn value(number: u64) -> Vec<u8> {
+pub(super) fn value(number: u64) -> Vec<u8> {
     let mut event = Event::default();
     event.classify(6005, 1);
     event.set_time(Nanos(1_795_000_000_000_000_000));
@@ -166,7 +181,7 @@ fn value(number: u64) -> Vec<u8> {
     event.to_json()
 }
 
-fn sealed(credentials: &Credentials, count: u64) -> Vec<Message> {
+pub(super) fn sealed(credentials: &Credentials, count: u64) -> Vec<Message> {
     let mut chain = Chain::new(Stream::Record, EPOCH, None);
     let seal = |number| {
         chain
@@ -177,7 +192,7 @@ fn sealed(credentials: &Credentials, count: u64) -> Vec<Message> {
 }
 
 /// Polls until it holds.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + WAIT;
     while !holds() {
         assert!(Instant::now() < end, "{what}");

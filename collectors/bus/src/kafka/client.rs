@@ -87,8 +87,8 @@ pub enum KafkaFailed {
     /// A checkpoint of this log that covers more than the log holds.
     #[error(
         "{topic} holds a checkpoint of this log, signed by its own keys, that covers {signed} \
-         entries, but the log has {held}: it was restored or cloned; find the newer one, and do not \
-         delete the topic"
+         entries, but the log has {held}: it was restored or cloned; find the newer one, and do \
+         not delete the topic"
     )]
     LogIsOlder {
         /// The acks topic.
@@ -100,8 +100,8 @@ pub enum KafkaFailed {
     },
     /// A checkpoint of this log that does not fit its tree.
     #[error(
-        "{topic} holds a checkpoint of this log, signed by its own keys, over {signed} entries that \
-         are not those of this log: two copies of it were written to; find the right one"
+        "{topic} holds a checkpoint of this log, signed by its own keys, over {signed} entries \
+         that are not those of this log: two copies of it were written to; find the right one"
     )]
     OtherHistory {
         /// The acks topic.
@@ -111,8 +111,8 @@ pub enum KafkaFailed {
     },
     /// Another ledger of the same log took over.
     #[error(
-        "another `custody serve` of this log has taken over the topic {topic}: stop one of the two, \
-         then start this one again"
+        "another `custody serve` of this log has taken over the topic {topic}: stop one of the \
+         two, then start this one again"
     )]
     Fenced {
         /// The acks topic.

@@ -1,7 +1,7 @@
 //! Topics that others write: the native line of a record, wherever the shipper put it, as an event.
 //!
-//! Each record is read by itself, because shippers send one native record in each. Not here: numbers
-//! and sources (`session`).
+//! Each record is read by itself, because shippers send one native record in each. Not here:
+//! numbers and sources (`session`).
 
 use collectors_formats::{Format, FormatKeys, SettingsError, Step, format_for};
 use ledger_core::Nanos;

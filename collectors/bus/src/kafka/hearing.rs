@@ -112,8 +112,8 @@ fn nothing_said(heard: &Heard) -> BusError {
         return failed.clone().into();
     }
     let reason = if heard.ready {
-        "the log has not said anything of this source on the acks topic: start `custody serve` with \
-         bus.kafka, and see that the source is one of its log"
+        "the log has not said anything of this source on the acks topic: start `custody serve` \
+         with bus.kafka, and see that the source is one of its log"
     } else {
         "the acks topic is being read"
     };
@@ -245,8 +245,8 @@ impl Ear {
                 tracing::warn!(
                     source = source.0,
                     topic = self.topic,
-                    "an acknowledgement that the log did not write is ignored: somebody else writes \
-                     to the topic, or the source has another key now"
+                    "an acknowledgement that the log did not write is ignored: somebody else \
+                     writes to the topic, or the source has another key now"
                 );
             }
             return;

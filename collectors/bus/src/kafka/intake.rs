@@ -2,9 +2,9 @@
 //! acks topic what the log holds.
 //!
 //! [`Intake::start`] begins it beside a log that is open, [`Intake::status`] says how it is doing,
-//! [`Intake::stop`] ends it in order: what was read is appended, what is published is said. It tries
-//! again for ever, but for what a person must decide. Not here: one connection (`session`), the acks
-//! topic (`acks`).
+//! [`Intake::stop`] ends it in order: what was read is appended, what is published is said. It
+//! tries again for ever, but for what a person must decide. Not here: one connection (`session`),
+//! the acks topic (`acks`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -269,12 +269,12 @@ impl Context {
         status.strays = status.strays.saturating_add(1);
     }
 
-    /// The partitions that are read.
-    pub(crate) fn places(&self) -> Vec<(String, u32)> {
+    /// The partitions that are read, and how far.
+    pub(crate) fn places(&self) -> Vec<(String, u32, u64)> {
         let status = lock(&self.status);
         let partitions = status.partitions.iter();
         partitions
-            .map(|one| (one.topic.clone(), one.partition))
+            .map(|one| (one.topic.clone(), one.partition, one.next))
             .collect()
     }
 

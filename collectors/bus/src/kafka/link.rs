@@ -74,9 +74,16 @@ struct Carried {
     numbers: HashMap<Stream, Sequence>,
 }
 
+impl Carried {
+    fn is_covered(&self, ack: &Acknowledged) -> bool {
+        let covers = |(stream, number): (&Stream, &Sequence)| ack.through(*stream) >= *number;
+        ack.epoch > self.epoch || (ack.epoch == self.epoch && self.numbers.iter().all(covers))
+    }
+}
+
 impl KafkaLink {
-    /// Connects an agent whose sources have these numbers and keys. Brokers that are away are waited
-    /// for; what is wrong with the settings is said at once.
+    /// Connects an agent whose sources have these numbers and keys. Brokers that are away are
+    /// waited for; what is wrong with the settings is said at once.
     ///
     /// # Errors
     /// A file that cannot be read, settings that no client can be made of.
@@ -334,10 +341,12 @@ impl KafkaBus {
         let Some(last) = messages.last() else { return };
         let mut numbers = HashMap::new();
         if let Some(before) = self.carried.take() {
+            let heard = self.shared.heard.passed(self.source, partition);
+            let over = heard.is_some_and(|(_, ack)| before.is_covered(&ack));
             if before.epoch == last.epoch {
                 numbers = before.numbers;
             }
-            if before.partition == partition {
+            if before.partition == partition && !over {
                 // What was carried before lies in the life of the topic that it was carried in.
                 generation = before.generation;
             }
@@ -423,9 +432,7 @@ impl Bus for KafkaBus {
         if !read {
             return false;
         }
-        let covers = |(stream, number): (&Stream, &Sequence)| ack.through(*stream) >= *number;
-        let covered = ack.epoch > carried.epoch
-            || (ack.epoch == carried.epoch && carried.numbers.iter().all(covers));
+        let covered = carried.is_covered(&ack);
         self.carried = None;
         !covered
     }

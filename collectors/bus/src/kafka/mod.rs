@@ -40,3 +40,5 @@ pub use status::{BusState, BusStatus, PartitionStatus};
 
 #[cfg(test)]
 mod broker_tests;
+#[cfg(test)]
+mod stories_tests;

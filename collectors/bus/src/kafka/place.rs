@@ -1,5 +1,5 @@
-//! Where the ledger stands in a topic: kept by the log itself, as positions in the same frame as the
-//! records, so that none is taken twice and none is left out (docs/formats/kafka.md).
+//! Where the ledger stands in a topic: kept by the log itself, as positions in the same frame as
+//! the records, so that none is taken twice and none is left out (docs/formats/kafka.md).
 //!
 //! Not here: reading it back from the broker (`session`).
 
@@ -25,8 +25,8 @@ pub(crate) struct PartitionPlace {
     /// The last record that was taken, to know the topic by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<LastRecord>,
-    /// Numbers given in this generation by the ledger itself: to notices, and to records that are no
-    /// messages of ours.
+    /// Numbers given in this generation by the ledger itself: to notices, and to records that are
+    /// no messages of ours.
     pub(crate) numbered: u64,
 }
 

@@ -1,5 +1,6 @@
-//! Where a session begins in each partition, and what the log is told happened to a topic meanwhile:
-//! the first reading, offsets that are gone, a topic that was made anew, a cluster that was changed.
+//! Where a session begins in each partition, and what the log is told happened to a topic
+//! meanwhile: the first reading, offsets that are gone, a topic that was made anew, a cluster that
+//! was changed.
 //!
 //! Not here: reading on from there (`session`).
 

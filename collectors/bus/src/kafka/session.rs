@@ -1,10 +1,10 @@
 //! One connection of the ledger: finds its place in every partition, then reads, hands over to the
 //! door and goes on, until it is stopped or something is in the way.
 //!
-//! Before a partition is gone on with, the record that was taken last is read again: it tells a topic
-//! that was made anew from the one that the log knows. A crash at any line leaves records and the
-//! place behind them durable together. Not here: where it begins (`places`), trying again (`intake`),
-//! acknowledgements (`acks`).
+//! Before a partition is gone on with, the record that was taken last is read again: it tells a
+//! topic that was made anew from the one that the log knows. A crash at any line leaves records and
+//! the place behind them durable together. Not here: where it begins (`places`), trying again
+//! (`intake`), acknowledgements (`acks`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -87,7 +87,8 @@ impl<'c> Session<'c> {
             ("fetch.message.max.bytes", "2097152"),
             ("fetch.max.bytes", "16777216"),
             ("fetch.wait.max.ms", "50"),
-            ("topic.metadata.refresh.interval.ms", "10000"),
+            ("topic.metadata.refresh.interval.ms", "5000"),
+            ("topic.metadata.propagation.max.ms", "3000"),
         ];
         let client = consumer(context.settings.brokers(), &talk, &set)?;
         let tenant = context.paths.tenant();
