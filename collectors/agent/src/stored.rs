@@ -4,9 +4,9 @@
 //! files ([`crate::journal`]), or what a position's value means (its owner decides).
 
 use ledger_core::bytes::{Fields, FormatError, length_u32};
-use ledger_core::message::{Message, MessageMac, VALUE_MAX};
-use ledger_core::state::{Position, Stream};
-use ledger_core::{Epoch, Flags, Sequence, SourceId};
+use ledger_core::message::{EpochField, Message, MessageMac};
+use ledger_core::state::Position;
+use ledger_core::{Epoch, Sequence, SourceId};
 
 /// What every segment begins with.
 pub const SEGMENT_MARK: &[u8; 16] = b"custody journal1";
@@ -108,13 +108,7 @@ impl Frame {
             put_positions(positions, out);
             out.extend_from_slice(&length_u32(messages.len()).to_be_bytes());
             for message in messages {
-                out.push(message.stream.number());
-                out.extend_from_slice(&message.flags.0.to_be_bytes());
-                out.extend_from_slice(&message.sequence.0.to_be_bytes());
-                out.extend_from_slice(&message.prev);
-                out.extend_from_slice(&message.mac);
-                out.extend_from_slice(&length_u32(message.value.len()).to_be_bytes());
-                out.extend_from_slice(&message.value);
+                message.encode(EpochField::Known(message.epoch), out);
             }
         });
     }
@@ -139,7 +133,7 @@ impl Frame {
         }
         let mut messages = Vec::new();
         for _ in 0..count {
-            messages.push(message(epoch, &mut fields)?);
+            messages.push(Message::decode(EpochField::Known(epoch), &mut fields)?);
         }
         fields.finish()?;
         Ok((
@@ -160,29 +154,6 @@ impl Frame {
         let len = fields.len32().ok()?;
         (len <= FRAME_BYTES_MAX).then_some(len + FRAME_HEAD)
     }
-}
-
-fn message(epoch: Epoch, fields: &mut Fields<'_>) -> Result<Message, FormatError> {
-    let number = fields.u8()?;
-    let stream =
-        Stream::from_number(number).ok_or_else(|| fields.illegal("stream", u64::from(number)))?;
-    let flags = Flags(fields.u16()?);
-    let sequence = Sequence(fields.u64()?);
-    let (prev, mac) = (fields.array()?, fields.array()?);
-    let len = fields.len32()?;
-    if len > VALUE_MAX {
-        return Err(fields.illegal("length of a value", len as u64));
-    }
-    let value = fields.take(len)?.to_vec();
-    Ok(Message {
-        stream,
-        epoch,
-        sequence,
-        prev,
-        mac,
-        flags,
-        value,
-    })
 }
 
 fn put_positions(positions: &[Position], out: &mut Vec<u8>) {
@@ -231,6 +202,9 @@ fn checked_body<'a>(what: &'static str, fields: &mut Fields<'a>) -> Result<&'a [
 
 #[cfg(test)]
 mod tests {
+    use ledger_core::Flags;
+    use ledger_core::state::Stream;
+
     use super::*;
     use proptest::prelude::{Strategy, any, prop};
 

@@ -3,10 +3,10 @@
 //!
 //! Not here: what the door does with a batch, and the MAC of a message (ledger/core).
 
+use ledger_core::SourceId;
 use ledger_core::bytes::{Fields, FormatError, length_u32};
-use ledger_core::message::{Message, VALUE_MAX};
-use ledger_core::state::{Position, Stream};
-use ledger_core::{Epoch, Flags, Sequence, SourceId};
+use ledger_core::message::{EpochField, Message};
+use ledger_core::state::Position;
 use ledger_log::Batch;
 use ledger_log::door::BATCH_MESSAGES_MAX;
 
@@ -19,14 +19,12 @@ pub const BATCH_POSITIONS_MAX: usize = 1024;
 
 /// What the body begins with.
 const MARK: &[u8; 16] = b"custody batch v1";
-/// Bytes of a message besides its value.
-const MESSAGE_HEAD: usize = 1 + 2 + 4 + 8 + 32 + 32 + 4;
 /// Bytes before positions and messages, with both counts.
 const BATCH_HEAD: usize = MARK.len() + 4 + 4 + 4;
 
 /// The size of a message in a body.
 pub fn message_len(message: &Message) -> usize {
-    message.value.len().saturating_add(MESSAGE_HEAD)
+    message.value.len().saturating_add(Message::HEAD_BYTES)
 }
 
 /// The size of a body with these positions and no message yet.
@@ -53,14 +51,7 @@ pub fn encode(source: SourceId, messages: &[Message], positions: &[Position]) ->
         .for_each(|position| position.encode(&mut out));
     out.extend_from_slice(&length_u32(messages.len()).to_be_bytes());
     for message in messages {
-        out.push(message.stream.number());
-        out.extend_from_slice(&message.flags.0.to_be_bytes());
-        out.extend_from_slice(&message.epoch.0.to_be_bytes());
-        out.extend_from_slice(&message.sequence.0.to_be_bytes());
-        out.extend_from_slice(&message.prev);
-        out.extend_from_slice(&message.mac);
-        out.extend_from_slice(&length_u32(message.value.len()).to_be_bytes());
-        out.extend_from_slice(&message.value);
+        message.encode(EpochField::Written, &mut out);
     }
     out
 }
@@ -81,33 +72,13 @@ pub fn decode(body: &[u8]) -> Result<Batch, FormatError> {
         .collect::<Result<_, _>>()?;
     let count = bounded(&mut fields, "count of messages", BATCH_MESSAGES_MAX)?;
     let messages = (0..count)
-        .map(|_| message(&mut fields))
+        .map(|_| Message::decode(EpochField::Written, &mut fields))
         .collect::<Result<_, _>>()?;
     fields.finish()?;
     Ok(Batch {
         source,
         messages,
         positions,
-    })
-}
-
-fn message(fields: &mut Fields<'_>) -> Result<Message, FormatError> {
-    let number = fields.u8()?;
-    let stream =
-        Stream::from_number(number).ok_or_else(|| fields.illegal("stream", number.into()))?;
-    let flags = Flags(fields.u16()?);
-    let (epoch, sequence) = (Epoch(fields.u32()?), Sequence(fields.u64()?));
-    let (prev, mac) = (fields.array()?, fields.array()?);
-    let len = bounded(fields, "length of a value", VALUE_MAX)?;
-    let value = fields.take(len)?.to_vec();
-    Ok(Message {
-        stream,
-        epoch,
-        sequence,
-        prev,
-        mac,
-        flags,
-        value,
     })
 }
 
@@ -125,6 +96,9 @@ fn bounded(
 
 #[cfg(test)]
 mod tests {
+    use ledger_core::state::Stream;
+    use ledger_core::{Epoch, Flags, Sequence};
+
     use super::*;
 
     fn sample() -> (SourceId, Vec<Message>, Vec<Position>) {
@@ -168,7 +142,7 @@ mod tests {
         refused(messages_at, &[0, 1, 0, 0], "count of messages");
         refused(messages_at + 4, &[3], "stream");
         refused(
-            messages_at + 4 + MESSAGE_HEAD - 4,
+            messages_at + 4 + Message::HEAD_BYTES - 4,
             &[0, 0xf, 0, 1],
             "length of a value",
         );

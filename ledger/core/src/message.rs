@@ -5,9 +5,10 @@
 //! SHA-256(value)); `prev` is the MAC of the message before in the same stream and epoch, 32 zero
 //! bytes for the first. Integers are big-endian.
 //!
-//! Not here: HMAC and keys (keys/secret), how messages travel (collectors/bus), or what the door
-//! decides about one (ledger/log).
+//! Not here: HMAC and keys (keys/secret), the batches and frames that messages stand in
+//! (collectors), or what the door decides about one (ledger/log).
 
+use crate::bytes::{Fields, FormatError, length_u32};
 use crate::entry::Flags;
 use crate::hash::Hash;
 use crate::ids::{Epoch, Sequence};
@@ -40,7 +41,65 @@ pub struct Message {
     pub value: Vec<u8>,
 }
 
+/// Where the epoch of a stored message stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EpochField {
+    /// In the message, behind its flags.
+    Written,
+    /// Before all messages: it is this one for each.
+    Known(Epoch),
+}
+
 impl Message {
+    /// Bytes of a message besides its value, if its epoch is written.
+    pub const HEAD_BYTES: usize = 1 + 2 + 4 + 8 + 32 + 32 + 4;
+
+    /// Appends the stored bytes: stream, flags, epoch if it is written, sequence, `prev`, MAC,
+    /// length and bytes of the value.
+    pub fn encode(&self, epoch: EpochField, out: &mut Vec<u8>) {
+        out.push(self.stream.number());
+        out.extend_from_slice(&self.flags.0.to_be_bytes());
+        if epoch == EpochField::Written {
+            out.extend_from_slice(&self.epoch.0.to_be_bytes());
+        }
+        out.extend_from_slice(&self.sequence.0.to_be_bytes());
+        out.extend_from_slice(&self.prev);
+        out.extend_from_slice(&self.mac);
+        out.extend_from_slice(&length_u32(self.value.len()).to_be_bytes());
+        out.extend_from_slice(&self.value);
+    }
+
+    /// The inverse of [`Message::encode`].
+    ///
+    /// # Errors
+    /// Bytes that end early, an unknown stream, a value over its bound.
+    pub fn decode(epoch: EpochField, fields: &mut Fields<'_>) -> Result<Message, FormatError> {
+        let number = fields.u8()?;
+        let stream =
+            Stream::from_number(number).ok_or_else(|| fields.illegal("stream", number.into()))?;
+        let flags = Flags(fields.u16()?);
+        let epoch = match epoch {
+            EpochField::Written => Epoch(fields.u32()?),
+            EpochField::Known(epoch) => epoch,
+        };
+        let sequence = Sequence(fields.u64()?);
+        let (prev, mac) = (fields.array()?, fields.array()?);
+        let len = fields.len32()?;
+        if len > VALUE_MAX {
+            return Err(fields.illegal("length of a value", len as u64));
+        }
+        let value = fields.take(len)?.to_vec();
+        Ok(Message {
+            stream,
+            epoch,
+            sequence,
+            prev,
+            mac,
+            flags,
+            value,
+        })
+    }
+
     /// What the source's key authenticates, behind [`MESSAGE_LABEL`]: 77 bytes.
     pub fn mac_input(&self) -> [u8; 77] {
         let mut out = [0u8; 77];
