@@ -25,6 +25,8 @@ const PROBE: &[u8] = b"custody key probe v1";
 /// 32 secret bytes for HMAC-SHA-256, wiped when dropped.
 ///
 /// Kept as HMAC uses them: followed by zeros up to SHA-256's block length (RFC 2104 section 2).
+/// Each copy is wiped by itself.
+#[derive(Clone)]
 pub struct SecretKey32(Zeroizing<[u8; 64]>);
 
 impl SecretKey32 {

@@ -16,6 +16,8 @@ pub mod config;
 pub mod form;
 pub mod intake;
 pub mod link;
+pub mod probe;
+pub mod raw;
 pub mod status;
 pub mod topics;
 

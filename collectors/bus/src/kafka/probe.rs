@@ -1,0 +1,125 @@
+//! A look at the cluster for `custody doctor`: whether a broker answers, believes us and is
+//! believed, whether the topics are there and sound, and whether they may be read.
+//!
+//! It changes nothing, so rights to write are not tried: a running intake says what it lacks. Not
+//! here: making topics (`topics`), trying again (`intake`).
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{ANSWER_WAIT, KafkaFailed, Talk, consumer};
+use super::config::LedgerSettings;
+use super::topics::{acks_topic, ensure, events_topic};
+
+/// From try to try within the time that one look may take.
+const STEP: Duration = Duration::from_millis(500);
+/// How long it is listened what became of connections.
+const HEARD: Duration = Duration::from_millis(50);
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// As it should be.
+    Well(String),
+    /// Worth knowing.
+    Note(String),
+    /// Wrong, and what to do.
+    Wrong(String),
+}
+
+/// Looks at the brokers, and if one answers at both topics of `tenant`. Takes some seconds at most.
+pub fn probe(settings: &LedgerSettings, tenant: &str) -> Vec<Look> {
+    let mut looks = Vec::new();
+    if let Err(failed) = look_at(settings, tenant, &mut looks) {
+        looks.push(Look::Wrong(failed.to_string()));
+    }
+    looks
+}
+
+fn look_at(
+    settings: &LedgerSettings,
+    tenant: &str,
+    looks: &mut Vec<Look>,
+) -> Result<(), KafkaFailed> {
+    let talk = Talk::default();
+    let client = consumer(
+        settings.brokers(),
+        &talk,
+        &[("enable.partition.eof", "true")],
+    )?;
+    reach(&client, settings, &talk)?;
+    let not_made = LedgerSettings {
+        create_topics: false,
+        ..settings.clone()
+    };
+    let (found, warnings) = match ensure(&client, &talk, &not_made, tenant) {
+        Err(KafkaFailed::NoTopic { topic }) if settings.create_topics => {
+            let text = format!("{topic} is not there yet: `custody serve` makes it");
+            looks.push(Look::Note(text));
+            return Ok(());
+        }
+        found => found?,
+    };
+    for topic in [events_topic(tenant), acks_topic(tenant)] {
+        readable(&client, settings, &talk, &topic)?;
+    }
+    let partitions = found.partitions.unwrap_or(0);
+    looks.push(Look::Well(format!(
+        "{} with {partitions} partitions, cluster {}",
+        events_topic(tenant),
+        found.cluster
+    )));
+    looks.extend(warnings.into_iter().map(Look::Note));
+    Ok(())
+}
+
+/// Asks until a broker answers, or it is clear that none will.
+fn reach(
+    client: &BaseConsumer<Talk>,
+    settings: &LedgerSettings,
+    talk: &Talk,
+) -> Result<(), KafkaFailed> {
+    let until = Instant::now() + ANSWER_WAIT;
+    loop {
+        let Err(error) = client.fetch_metadata(None, STEP) else {
+            return Ok(());
+        };
+        // What was heard of connections is told while one polls.
+        drop(client.poll(HEARD));
+        let failed = KafkaFailed::of(&error, "asking for the cluster", talk, settings.brokers());
+        let is_clear = matches!(failed, KafkaFailed::LoginRefused { .. });
+        if is_clear || Instant::now() >= until {
+            return Err(failed);
+        }
+    }
+}
+
+/// Reads at the end of the first partition: nothing comes, but a refusal does.
+fn readable(
+    client: &BaseConsumer<Talk>,
+    settings: &LedgerSettings,
+    talk: &Talk,
+    topic: &str,
+) -> Result<(), KafkaFailed> {
+    let what = format!("reading topic {topic}");
+    let failed = |error: &KafkaError| KafkaFailed::of(error, &what, talk, settings.brokers());
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::End)
+        .map_err(|error| failed(&error))?;
+    client.assign(&list).map_err(|error| failed(&error))?;
+    let until = Instant::now() + ANSWER_WAIT;
+    while Instant::now() < until {
+        match client.poll(STEP) {
+            None => {}
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(error)) => return Err(failed(&error)),
+        }
+    }
+    Err(KafkaFailed::Failed {
+        what,
+        reason: format!("no answer within {} s", ANSWER_WAIT.as_secs()),
+    })
+}
