@@ -114,6 +114,8 @@ fn source_keys(paths: &LogPaths, status: &LogStatus) -> Finding {
 /// Whether agents of other machines find an address that answers.
 fn agents(config: &Config, status: &LogStatus, served: bool) -> Option<Finding> {
     let keyed = status.sources.iter().any(|source| source.keyed);
+    // Then they need no address here.
+    let keyed = keyed && config.kafka.is_none();
     let Some(address) = config.http.agents_address() else {
         let what = "nothing listens for agents of other machines: set http.agents.listen if there \
                     are any";

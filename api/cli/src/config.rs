@@ -6,13 +6,16 @@
 use std::path::{Path, PathBuf};
 
 use api_http::{HttpConfig, HttpConfigError, HttpOptions};
+use collectors_bus::kafka::LedgerSettings;
 use ledger_log::config::OutOfBounds;
 use ledger_log::{LogConfig, LogOptions, LogPaths, PathError};
 use serde::{Deserialize, Serialize};
 
+mod bus;
 mod place;
 mod resolve;
 
+pub use bus::BusSettings;
 pub use place::{FILE_NAME, Place, load};
 pub use resolve::{ConfigError, Flag, Resolved, Source, resolve};
 
@@ -32,6 +35,8 @@ pub struct Settings {
     pub log: LogConfig,
     /// The server. It always has the Unix socket; a TCP port is opened only if one is set here.
     pub http: HttpConfig,
+    /// Where agents' messages come from: `"embedded"`, or a table `[bus.kafka]`.
+    pub bus: BusSettings,
     /// What the program says about itself.
     pub messages: MessageSettings,
 }
@@ -59,6 +64,7 @@ impl Default for Settings {
             label: String::new(),
             log: LogConfig::default(),
             http,
+            bus: BusSettings::default(),
             messages: MessageSettings::default(),
         }
     }
@@ -82,6 +88,8 @@ pub struct Config {
     pub log: LogOptions,
     /// The server.
     pub http: HttpOptions,
+    /// The topics that agents' messages come by; `None` if they come by none.
+    pub kafka: Option<LedgerSettings>,
     /// What the program says about itself.
     pub messages: MessageSettings,
 }
@@ -99,6 +107,7 @@ impl Config {
             label,
             log,
             http,
+            bus,
             messages,
         } = settings;
         let mut illegal = Vec::new();
@@ -137,6 +146,10 @@ impl Config {
                 illegal.push((key.to_owned(), reason));
             }
         }
+        let kafka = bus.check(file_folder).unwrap_or_else(|error| {
+            illegal.push((error.key, error.reason));
+            None
+        });
         let http = http.check();
         if let Err(error) = &http {
             illegal.push(illegal_http(error));
@@ -146,6 +159,7 @@ impl Config {
                 paths,
                 log,
                 http,
+                kafka,
                 messages,
             }),
             _ => Err(illegal),

@@ -126,6 +126,15 @@ pub enum CommandError {
     /// There is no way to the log.
     #[error(transparent)]
     Bus(#[from] collectors_bus::BusError),
+    /// A setting of the way to Kafka.
+    #[error(transparent)]
+    KafkaConfig(#[from] collectors_bus::kafka::KafkaConfigError),
+    /// Kafka cannot be used as it is set.
+    #[error(transparent)]
+    Kafka(#[from] collectors_bus::kafka::KafkaFailed),
+    /// Nothing is read from Kafka.
+    #[error(transparent)]
+    Intake(#[from] collectors_bus::kafka::IntakeError),
     /// The server did not start.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -192,6 +201,8 @@ impl CommandError {
             | CommandError::Usage(_)
             | CommandError::AgentConfig { .. }
             | CommandError::Bus(_)
+            | CommandError::KafkaConfig(_)
+            | CommandError::Kafka(_)
             | CommandError::Format(_)
             | CommandError::Path(_)
             | CommandError::Trust { .. } => Exit::Usage,
@@ -211,6 +222,7 @@ impl CommandError {
             CommandError::TileMissing { .. } | CommandError::Demo { .. } => Exit::Found,
             CommandError::Serve(_)
             | CommandError::Follow(_)
+            | CommandError::Intake(_)
             | CommandError::Fetch(_)
             | CommandError::Close(_)
             | CommandError::TakenByAnother { .. }

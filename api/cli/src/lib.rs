@@ -29,6 +29,7 @@ mod proof_check;
 mod sample;
 mod taking;
 mod tamper;
+mod way_in;
 
 use std::ffi::OsString;
 

@@ -52,19 +52,19 @@ const PROBLEM_BYTES_MAX: u64 = 64 << 10;
 
 /// The socket, as far as HTTP goes.
 #[derive(Clone, Debug)]
-struct Socket {
+pub(crate) struct Socket {
     client: Client,
 }
 
 /// Why a request has no answer.
-enum Failure {
+pub(crate) enum Failure {
     Unreachable(String),
     Problem(Box<ProblemBody>),
     Nonsense(String),
 }
 
 impl Failure {
-    fn into_reads(self) -> ReadsError {
+    pub(crate) fn into_reads(self) -> ReadsError {
         match self {
             Failure::Unreachable(reason) => ReadsError::Unreachable { reason },
             Failure::Problem(body) => body.into_reads(),
@@ -120,7 +120,7 @@ impl Socket {
         )?)
     }
 
-    fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    pub(crate) fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         json(send(self.get(path, &[])?.timeout(ANSWER_WAIT))?)
     }
 }
@@ -355,7 +355,7 @@ fn split<'m>(messages: &'m [Message], positions: &[Position]) -> (&'m [Message],
 /// Reading a log that another process holds.
 #[derive(Clone, Debug)]
 pub struct SocketReads {
-    socket: Socket,
+    pub(crate) socket: Socket,
     checkpoint_path: String,
 }
 

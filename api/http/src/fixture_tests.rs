@@ -46,7 +46,7 @@ impl Fixture {
         };
         change(&mut config);
         let options = config.check().unwrap();
-        let server = serve(&options, &paths, log.door(), log.reader()).unwrap();
+        let server = serve(&options, &paths, (log.door(), log.reader()), None).unwrap();
         Fixture {
             server: Some(server),
             log: Some(log),

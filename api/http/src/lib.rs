@@ -4,7 +4,7 @@
 //! Reading order: [`config`] · `problem`, `wire`, `refusal` (what travels) · `site`, `gate`,
 //! `socket`, [`server`] (who serves) · `tiles`, `health`, `metrics`, `local`, `stream`, `agents`
 //! (the routes) · [`reads`], `proof`, [`client`] (one way to read, two implementations) ·
-//! [`fetch`] (a published log from outside).
+//! `bus` (how the way in is doing), [`fetch`] (a published log from outside).
 //!
 //! Deliberately not here: TLS for others than agents (a proxy ends it), tokens and rights, signals,
 //! the log's own life; the body of a batch and the answers to agents (collectors/bus).
@@ -16,6 +16,7 @@ pub mod reads;
 pub mod server;
 
 mod agents;
+mod bus;
 mod gate;
 mod health;
 mod local;
@@ -36,6 +37,7 @@ pub use fetch::{FetchError, PublishedLog};
 pub use problem::ProblemType;
 pub use reads::{Ask, DirectReads, Proof, Reads, ReadsError, Tail};
 pub use server::{ServeError, Server, serve};
+pub use site::BusWatch;
 pub use socket::{SOCKET_PATH_MAX, SocketError, answers};
 
 #[cfg(test)]

@@ -183,7 +183,14 @@ async fn status(front: Data<Front>) -> Result<HttpResponse, Problem> {
     let status = block(move || door.status())
         .await?
         .map_err(Problem::of_door)?;
-    Ok(json(&status))
+    let mut answer = serde_json::to_value(&status).unwrap_or_default();
+    if let (Some(bus), Some(fields)) = (front.site.bus(), answer.as_object_mut()) {
+        fields.insert(
+            "bus".to_owned(),
+            serde_json::to_value(&bus).unwrap_or_default(),
+        );
+    }
+    Ok(json(&answer))
 }
 
 async fn entry(front: Data<Front>, request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -10,6 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ledger_core::Nanos;
 use ledger_log::{GapStatus, SourceStatus};
 
+use collectors_bus::kafka::{BusState, BusStatus};
+
 use crate::health::Look;
 use crate::site::{Listener, Site};
 
@@ -48,6 +50,9 @@ pub(crate) fn text(look: &Look, site: &Site) -> String {
     let mut text = Text::default();
     log(&mut text, look);
     door(&mut text, look);
+    if let Some(bus) = site.bus() {
+        way_in(&mut text, &bus);
+    }
     sources(&mut text, look, now());
     if let Some((free, all)) = look.disk {
         text.gauge(
@@ -221,6 +226,41 @@ fn now() -> Nanos {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let nanos = since.map_or(0, |since| since.as_nanos());
     Nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+}
+
+/// The bus that messages come by.
+fn way_in(text: &mut Text, bus: &BusStatus) {
+    text.gauge(
+        "custody_bus_reading",
+        "1 if the bus is read; 0 if something is in the way.",
+        u8::from(bus.state == BusState::Reading),
+    );
+    text.counter(
+        "custody_bus_stray_records_total",
+        "Records that were no messages of sources.",
+        bus.strays,
+    );
+    for (name, help) in [
+        (
+            "custody_bus_lag_records",
+            "Records that wait in a partition.",
+        ),
+        (
+            "custody_bus_lag_seconds",
+            "Age of the record that was read last, if more are waiting.",
+        ),
+    ] {
+        text.family(name, "gauge", help);
+        // Names of topics are no labels: those of other shippers stand in the status.
+        for one in bus.partitions.iter().filter(|one| one.topic == bus.topic) {
+            let labels = format!("{{partition=\"{}\"}}", one.partition);
+            if name == "custody_bus_lag_records" {
+                text.sample(name, &labels, one.lag_records);
+            } else {
+                text.sample(name, &labels, seconds(one.lag_ms));
+            }
+        }
+    }
 }
 
 /// Milliseconds as seconds.

@@ -23,7 +23,7 @@ use crate::agents::{self, AgentsError};
 use crate::config::HttpOptions;
 use crate::gate::gate;
 use crate::problem::{Problem, ProblemType};
-use crate::site::{Front, Listener, Site};
+use crate::site::{BusWatch, Front, Listener, Site};
 use crate::socket::{BoundSocket, SocketError};
 use crate::{health, local, tiles};
 
@@ -85,15 +85,15 @@ pub struct Server {
 }
 
 /// Serves the log on its socket and, if the options name one, on an address. Returns when both are
-/// listened on.
+/// listened on. What `bus` says is a part of the log's status.
 ///
 /// # Errors
 /// An address or socket that cannot be had; nothing was started then.
 pub fn serve(
     options: &HttpOptions,
     paths: &LogPaths,
-    door: InProcessDoor,
-    reader: Reader,
+    (door, reader): (InProcessDoor, Reader),
+    bus: Option<BusWatch>,
 ) -> Result<Server, ServeError> {
     let tcp = options
         .listen
@@ -109,7 +109,7 @@ pub fn serve(
     let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
     let agents_address = agents.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok());
     let listeners = Listeners { tcp, unix, agents };
-    let site = Arc::new(Site::new(paths, options, door, reader));
+    let site = Arc::new(Site::new(paths, options, (door, reader), bus));
     let (started, start) = sync_channel(1);
     let on_thread = site.clone();
     let thread = thread::Builder::new()

@@ -518,7 +518,12 @@ fn a_port_or_socket_in_use_is_named_and_the_next_one_taken() {
     };
     let again = |fixture: &Fixture, listen: String| {
         let log = fixture.log();
-        serve(&config(listen), &fixture.paths, log.door(), log.reader())
+        serve(
+            &config(listen),
+            &fixture.paths,
+            (log.door(), log.reader()),
+            None,
+        )
     };
     let error = again(&fixture, taken.to_string()).unwrap_err();
     assert!(

@@ -4,15 +4,19 @@
 //! Not here: any route.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use collectors_bus::kafka::BusStatus;
 use ledger_log::{InProcessDoor, LogPaths, Reader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::HttpOptions;
 use crate::problem::{Problem, ProblemType};
 use crate::reads::DirectReads;
+
+/// Where the state of a bus can be looked at.
+pub type BusWatch = Arc<Mutex<BusStatus>>;
 
 /// Batches whose bodies are held in memory at once; more wait at the sender.
 const APPENDS_MAX: usize = 4;
@@ -88,6 +92,7 @@ impl Traffic {
 /// One log as the server serves it.
 #[derive(Debug)]
 pub(crate) struct Site {
+    bus: Option<BusWatch>,
     pub(crate) door: InProcessDoor,
     pub(crate) reader: Reader,
     pub(crate) options: HttpOptions,
@@ -109,10 +114,11 @@ impl Site {
     pub(crate) fn new(
         paths: &LogPaths,
         options: &HttpOptions,
-        door: InProcessDoor,
-        reader: Reader,
+        (door, reader): (InProcessDoor, Reader),
+        bus: Option<BusWatch>,
     ) -> Site {
         Site {
+            bus,
             door,
             reader,
             options: options.clone(),
@@ -127,6 +133,12 @@ impl Site {
             appends: Arc::new(Semaphore::new(APPENDS_MAX)),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// How the bus is doing, if messages come by one.
+    pub(crate) fn bus(&self) -> Option<BusStatus> {
+        let bus = self.bus.as_ref()?;
+        Some(bus.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     pub(crate) fn reads(&self) -> DirectReads {

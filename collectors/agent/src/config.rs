@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use collectors_bus::kafka::BrokersConfig;
 use collectors_bus::{AgentFile, AgentFileError};
 use collectors_formats::{FormatKeys, SettingsError, format_for};
 use serde::{Deserialize, Serialize};
@@ -22,8 +23,20 @@ use crate::tailer::Tailing;
 pub struct AgentConfig {
     /// The folder of the journals: one folder a source, named by its number.
     pub dir: PathBuf,
+    /// How records travel: to each source's own address, unless a bus is named.
+    #[serde(default)]
+    pub bus: BusConfig,
     /// What is followed, at least one.
     pub sources: Vec<SourceConfig>,
+}
+
+/// The bus of all sources of an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BusConfig {
+    /// `[bus.kafka]`: the brokers to send to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<BrokersConfig>,
 }
 
 /// One source.
@@ -122,6 +135,8 @@ pub enum ConfigError {
 pub struct Assignment {
     /// Its name.
     pub name: String,
+    /// The log's origin.
+    pub origin: String,
     /// Where its log is.
     pub address: String,
     /// For the connection to it.
@@ -183,6 +198,7 @@ impl SourceConfig {
         };
         Ok(Assignment {
             name,
+            origin: file.origin,
             address: file.address,
             tls: file.tls,
             setup: Setup {

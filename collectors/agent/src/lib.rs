@@ -30,7 +30,7 @@ mod tracked;
 
 pub use agent::run;
 pub use clock::{Clock, Moment};
-pub use config::{AgentConfig, Assignment, ConfigError, SourceConfig};
+pub use config::{AgentConfig, Assignment, BusConfig, ConfigError, SourceConfig};
 pub use follower::{FollowError, Follower, Setup, Step};
 pub use journal::{Cursor, Journal, JournalBounds, Pressure, Recovered, Room};
 pub use journal_error::{Damage, JournalError};

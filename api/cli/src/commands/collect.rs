@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use clap::Args;
-use collectors_agent::{AgentConfig, clock};
+use collectors_agent::{AgentConfig, Assignment, clock};
+use collectors_bus::kafka::{Brokers, BrokersConfig, KafkaLink};
 use collectors_bus::{Bus, HttpBus};
 use sd_notify::NotifyState;
 use tracing::info;
@@ -43,21 +44,19 @@ pub fn run(_: &CollectArgs, context: &Context) -> Result<Exit, CommandError> {
     messages::begin(&MessageSettings::default());
     // Before anything is open: a signal that comes early ends the program in order as well.
     let signals = signals()?;
+    let brokers = config.bus.kafka.map(BrokersConfig::check).transpose()?;
+    let link = match &brokers {
+        Some(brokers) => Some(link(brokers, &sources)?),
+        None => None,
+    };
     let sources = sources.into_iter().map(|source| {
-        if source.address.is_empty() {
-            return Err(CommandError::Usage(format!(
-                "the credentials of source {} name no address: set http.agents.listen in the log's \
-                 settings, and write its host and port into the file",
-                source.name
-            )));
-        }
-        let bus = HttpBus::new(&source.address, &source.tls)?;
-        info!(
-            source = source.name,
-            address = source.address,
-            "source followed"
-        );
-        Ok((source, Box::new(bus) as Box<dyn Bus>))
+        let bus: Box<dyn Bus> = match &link {
+            Some(link) => Box::new(link.bus(source.setup.credentials.source)),
+            None => straight(&source)?,
+        };
+        let by = brokers.as_ref().map_or("TLS", |_| "Kafka");
+        info!(source = source.name, by, "source followed");
+        Ok((source, bus))
     });
     let sources = sources.collect::<Result<Vec<_>, CommandError>>()?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -76,6 +75,45 @@ pub fn run(_: &CollectArgs, context: &Context) -> Result<Exit, CommandError> {
     collectors_agent::run(sources, &clock::system(), &stop)?;
     info!("agent stopped: what is bound is sent by the next start");
     Ok(Exit::Done)
+}
+
+/// The way to the log's own server.
+fn straight(source: &Assignment) -> Result<Box<dyn Bus>, CommandError> {
+    if source.address.is_empty() {
+        return Err(CommandError::Usage(format!(
+            "the credentials of source {} name no address: set http.agents.listen in the log's \
+             settings, and write its host and port into the file",
+            source.name
+        )));
+    }
+    Ok(Box::new(HttpBus::new(&source.address, &source.tls)?))
+}
+
+/// One connection for all sources, which are of one tenant.
+fn link(brokers: &Brokers, sources: &[Assignment]) -> Result<KafkaLink, CommandError> {
+    let mut homes: Vec<(&str, &str)> = Vec::new();
+    for source in sources {
+        let mut parts = source.origin.split('/');
+        let (Some(deployment), Some(tenant)) = (parts.next(), parts.next()) else {
+            let text = format!("source {} is of no log that has an origin", source.name);
+            return Err(CommandError::Usage(text));
+        };
+        homes.push((deployment, tenant));
+    }
+    let Some(home) = homes.first().copied() else {
+        return Err(CommandError::Usage("no source is configured".to_owned()));
+    };
+    if let Some((_, other)) = (homes.iter().zip(sources)).find(|(one, _)| **one != home) {
+        return Err(CommandError::Usage(format!(
+            "source {} is of another tenant: all sources of an agent on Kafka are of one",
+            other.name
+        )));
+    }
+    let keys = sources.iter().map(|source| {
+        let credentials = &source.setup.credentials;
+        (credentials.source, credentials.key.clone())
+    });
+    Ok(KafkaLink::connect(brokers, home, keys.collect())?)
 }
 
 /// Reads the configuration; relative paths in it are meant from its folder.
@@ -99,6 +137,9 @@ fn read(path: &Path) -> Result<AgentConfig, CommandError> {
     let absolute = std::path::absolute(path).map_err(CommandError::file("reading", path))?;
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     config.dir = folder.join(&config.dir);
+    if let Some(kafka) = &mut config.bus.kafka {
+        kafka.based_on(folder);
+    }
     for source in &mut config.sources {
         source.credentials = folder.join(&source.credentials);
         for name in [&mut source.path, &mut source.glob].into_iter().flatten() {

@@ -13,6 +13,7 @@ use crate::error::{CommandError, one_line};
 use crate::examine::{Finding, State, examine};
 use crate::exit::Exit;
 use crate::output::{Colour, printable};
+use crate::way_in;
 
 /// Nothing to say.
 #[derive(Args, Debug)]
@@ -29,6 +30,7 @@ pub fn run(_: &DoctorArgs, context: &Context) -> Result<Exit, CommandError> {
             let mut findings = vec![Finding::well("settings", place)];
             findings.extend(examine(&resolved.config));
             findings.extend(look_around(&resolved.config));
+            findings.extend(way_in::examine(&resolved.config));
             findings
         }
         // Nothing else can be found without knowing where it lies.

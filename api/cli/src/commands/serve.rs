@@ -8,8 +8,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use api_http::serve as serve_http;
+use api_http::{Server, serve as serve_http};
 use clap::Args;
+use collectors_bus::kafka::Intake;
+use ledger_log::Log;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -18,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::access::{Accepted, open_log, recovered_line};
 use crate::commands::Context;
-use crate::config::Flag;
+use crate::config::{Config, Flag};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::messages;
@@ -54,11 +56,12 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<Exit, CommandError> {
     if let Some(what) = recovered_line(&recovered) {
         warn!(what, "log recovered");
     }
-    let server = match serve_http(&config.http, &config.paths, log.door(), log.reader()) {
-        Ok(server) => server,
+    let started = start(&config, &log);
+    let (intake, server) = match started {
+        Ok(started) => started,
         Err(error) => {
             log.close()?;
-            return Err(error.into());
+            return Err(error);
         }
     };
     let address = server.address().map(|address| address.to_string());
@@ -75,6 +78,10 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<Exit, CommandError> {
     tell_systemd(&[NotifyState::Stopping]);
     info!("stopping: requests end, what has arrived is appended and published");
     server.stop();
+    // What was read is appended, and agents hear of it, before the log is closed.
+    if let Some(intake) = intake {
+        intake.stop();
+    }
     let closed = log.close();
     if let Some(reason) = reason {
         error!(reason, "log stopped by itself");
@@ -83,6 +90,18 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<Exit, CommandError> {
     let closed = closed?;
     info!(size = closed.size.0, "log closed");
     Ok(Exit::Done)
+}
+
+/// What brings messages into the log: the intake, if there is one, and the server.
+fn start(config: &Config, log: &Log) -> Result<(Option<Intake>, Server), CommandError> {
+    let ways = || (log.door(), log.reader());
+    let intake = match &config.kafka {
+        Some(settings) => Some(Intake::start(settings, &config.paths, ways())?),
+        None => None,
+    };
+    let watch = intake.as_ref().map(Intake::watch);
+    let server = serve_http(&config.http, &config.paths, ways(), watch)?;
+    Ok((intake, server))
 }
 
 /// Each signal that asks the program to end, as a message.

@@ -4,17 +4,21 @@
 
 use std::time::Duration;
 
+use api_http::SocketReads;
 use clap::Args;
+use collectors_bus::kafka::{BusStatus, PartitionStatus};
 use ledger_core::{Hash, Nanos};
 use ledger_log::{LogStatus, SourceStatus};
 use serde_json::{Value, json};
 
 use crate::access::{log_status, now};
 use crate::commands::Context;
+use crate::config::Config;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::heard;
 use crate::output::{count, plural, span};
+use crate::way_in;
 
 /// Nothing to say.
 #[derive(Args, Debug)]
@@ -28,9 +32,11 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, CommandError> {
     let config = context.config(&[])?;
     let (status, served) = log_status(&config)?;
     let at = now();
-    let steps = next_steps(&status, served, at);
+    let bus = bus(&config, served)?;
+    let mut steps = next_steps(&status, served, at);
+    steps.extend(bus.iter().flat_map(way_in::steps));
     if context.output.is_json() {
-        let answer = as_json(&status, (served, at), &steps);
+        let answer = as_json(&status, (served, at), &steps, bus.as_ref());
         context.output.json(&answer).map_err(CommandError::Stdout)?;
         return Ok(exit(&status));
     }
@@ -60,30 +66,57 @@ pub fn run(_: &StatusArgs, context: &Context) -> Result<Exit, CommandError> {
     if let Some(reason) = &status.stopped {
         fields.push(("stopped", reason.clone()));
     }
+    fields.extend(bus.iter().map(|bus| ("kafka", way_in::line(bus))));
     fields.extend(steps.into_iter().map(|step| ("next", step)));
     context
         .output
         .fields(&fields)
         .map_err(CommandError::Stdout)?;
     if !status.sources.is_empty() {
-        context.output.line("").map_err(CommandError::Stdout)?;
-        let row = |source| row(source, at);
-        let rows: Vec<Vec<String>> = status.sources.iter().map(row).collect();
-        let headings = [
-            "source",
-            "name",
-            "platform",
-            "records",
-            "missing",
-            "heartbeat",
-            "lag",
-        ];
-        context
-            .output
-            .table(&headings, &rows)
-            .map_err(CommandError::Stdout)?;
+        print_sources(&status, at, bus.as_ref(), context).map_err(CommandError::Stdout)?;
     }
     Ok(exit(&status))
+}
+
+/// How the bus is doing, if messages come by one and a server reads it.
+fn bus(config: &Config, served: bool) -> Result<Option<BusStatus>, CommandError> {
+    if !served || config.kafka.is_none() {
+        return Ok(None);
+    }
+    Ok(SocketReads::new(&config.paths)?.bus()?)
+}
+
+fn print_sources(
+    status: &LogStatus,
+    at: Nanos,
+    bus: Option<&BusStatus>,
+    context: &Context,
+) -> std::io::Result<()> {
+    context.output.line("")?;
+    let mut rows: Vec<Vec<String>> = (status.sources.iter())
+        .map(|source| row(source, at))
+        .collect();
+    let mut headings = vec![
+        "source",
+        "name",
+        "platform",
+        "records",
+        "missing",
+        "heartbeat",
+        "lag",
+    ];
+    if let Some(bus) = bus {
+        headings.push("on kafka");
+        for (row, source) in rows.iter_mut().zip(&status.sources) {
+            row.push(way_in::lag(of_source(bus, source)));
+        }
+    }
+    context.output.table(&headings, &rows)
+}
+
+/// The partition of a source, if its messages come by one.
+fn of_source<'b>(bus: &'b BusStatus, source: &SourceStatus) -> Option<&'b PartitionStatus> {
+    bus.of_source(source.id).filter(|_| source.keyed)
 }
 
 /// Entries that were signed are missing.
@@ -137,11 +170,28 @@ fn next_steps(status: &LogStatus, served: bool, now: Nanos) -> Vec<String> {
     steps
 }
 
-fn as_json(status: &LogStatus, (served, now): (bool, Nanos), steps: &[String]) -> Value {
+fn as_json(
+    status: &LogStatus,
+    (served, now): (bool, Nanos),
+    steps: &[String],
+    bus: Option<&BusStatus>,
+) -> Value {
     let mut value = serde_json::to_value(status).unwrap_or_default();
     if let Value::Object(fields) = &mut value {
         let sources = status.sources.iter();
-        let sources: Vec<Value> = sources.map(|source| heard::as_json(source, now)).collect();
+        let sources: Vec<Value> = sources
+            .map(|source| {
+                let mut shown = heard::as_json(source, now);
+                let lag = bus.and_then(|bus| of_source(bus, source));
+                if let (Some(lag), Value::Object(fields)) = (lag, &mut shown) {
+                    fields.insert("kafka_lag".to_owned(), way_in::lag_json(lag));
+                }
+                shown
+            })
+            .collect();
+        if let Some(bus) = bus {
+            fields.insert("bus".to_owned(), json!(bus));
+        }
         fields.insert("sources".to_owned(), json!(sources));
         fields.insert("served".to_owned(), json!(served));
         fields.insert("next".to_owned(), json!(steps));

@@ -13,7 +13,8 @@ use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::{Config, Illegal, Settings};
+use super::bus::EMBEDDED;
+use super::{BusSettings, Config, Illegal, Settings};
 
 /// What begins the name of an environment variable that sets a key.
 pub(crate) const ENV_PREFIX: &str = "CUSTODY__";
@@ -151,13 +152,11 @@ pub fn resolve(
 ) -> Result<Resolved, Vec<ConfigError>> {
     let known = Known::new();
     let mut errors = Vec::new();
-    let mut keys: BTreeMap<String, (Value, Source)> = known
-        .leaves
-        .iter()
-        .map(|(key, value)| (key.clone(), (value.clone(), Source::Default)))
-        .collect();
+    let mut keys = defaults(&Settings::default());
     let mut set = |found: Result<(String, Value, Source), ConfigError>| match found {
         Ok((key, value, source)) => {
+            // A value and a table of one name exclude each other: what is set later stands.
+            keys.retain(|other, _| !is_below(other, &key) && !is_below(&key, other));
             keys.insert(key, (value, source));
         }
         Err(error) => errors.push(error),
@@ -177,16 +176,25 @@ pub fn resolve(
     if !errors.is_empty() {
         return Err(errors);
     }
+    if !keys.contains_key(BUS) {
+        let kafka = Settings {
+            bus: BusSettings::least(),
+            ..Settings::default()
+        };
+        let mut all = defaults(&kafka);
+        all.append(&mut keys);
+        keys = all;
+    }
     let place = |key: &str| {
         keys.get(key)
             .map_or(Source::Default, |(_, source)| source.clone())
     };
     let settings = Settings::deserialize(nested(&keys)).map_err(|error| {
-        // Types were checked key by key, so this names a field that `Known` does not see.
+        // Types were checked key by key: what is left is a key that a table of Kafka must have.
         vec![ConfigError::Illegal {
-            place: Source::Default,
-            key: "settings".to_owned(),
-            reason: one_line(error.message()),
+            place: place(BROKERS),
+            key: KAFKA.to_owned(),
+            reason: format!("is refused: {}", one_line(error.message())),
         }]
     })?;
     let config = Config::check(settings, folder).map_err(|illegal| {
@@ -200,21 +208,49 @@ pub fn resolve(
     Ok(Resolved { config, keys })
 }
 
+/// The one key that is a value or a table, its table, and the key that the table must have.
+const BUS: &str = "bus";
+const KAFKA: &str = "bus.kafka";
+const BROKERS: &str = "bus.kafka.brokers";
+/// What may stand there.
+const BUS_WORDS: &str = "\"embedded\" or a table [bus.kafka]";
+
+/// Whether the key `lower` stands in the table `upper`.
+fn is_below(lower: &str, upper: &str) -> bool {
+    let rest = lower.strip_prefix(upper);
+    rest.is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Settings key by key, set by nobody.
+fn defaults(settings: &Settings) -> BTreeMap<String, (Value, Source)> {
+    let mut known = Known::default();
+    known.add("", Table::try_from(settings).unwrap_or_default());
+    let leaves = known.leaves.into_iter();
+    leaves
+        .map(|(key, value)| (key, (value, Source::Default)))
+        .collect()
+}
+
 /// The keys that mean something, with their defaults.
+#[derive(Default)]
 struct Known {
     leaves: BTreeMap<String, Value>,
     tables: Vec<String>,
+    /// The keys of the tables of a list, such as `[[bus.kafka.foreign]]`.
+    items: BTreeMap<String, Vec<String>>,
 }
 
 impl Known {
     /// Taken from the serialised defaults, so that no list can fall behind the struct.
     fn new() -> Known {
-        let mut known = Known {
-            leaves: BTreeMap::new(),
-            tables: Vec::new(),
+        let mut known = Known::default();
+        let kafka = Settings {
+            bus: BusSettings::every_key(),
+            ..Settings::default()
         };
-        let defaults = Table::try_from(Settings::default()).unwrap_or_default();
-        known.add("", defaults);
+        for settings in [kafka, Settings::default()] {
+            known.add("", Table::try_from(settings).unwrap_or_default());
+        }
         known
     }
 
@@ -224,7 +260,18 @@ impl Known {
             match value {
                 Value::Table(inner) => {
                     self.add(&format!("{key}."), inner);
-                    self.tables.push(key);
+                    if !self.tables.contains(&key) {
+                        self.tables.push(key);
+                    }
+                }
+                Value::Array(items) => {
+                    let tables = items.into_iter().filter_map(|item| match item {
+                        Value::Table(table) => Some(table),
+                        _ => None,
+                    });
+                    let names = tables.flatten().map(|(name, _)| name);
+                    self.items.insert(key.clone(), names.collect());
+                    self.leaves.insert(key, Value::Array(Vec::new()));
                 }
                 leaf => {
                     self.leaves.insert(key, leaf);
@@ -277,8 +324,16 @@ impl Known {
             let value = values.get(name.get_ref().as_ref());
             match (spanned.get_ref(), value) {
                 (DeValue::Table(inner), Some(Value::Table(inner_values)))
-                    if self.tables.contains(&key) =>
+                    if self.tables.contains(&key) && !(key == BUS && inner_values.is_empty()) =>
                 {
+                    if key == KAFKA {
+                        // The table is meant even if it is empty: this says what it lacks.
+                        set(Ok((
+                            BROKERS.to_owned(),
+                            Value::String(String::new()),
+                            place,
+                        )));
+                    }
                     self.read_table(path, text, &format!("{key}."), inner, inner_values, set);
                 }
                 (_, Some(value)) => {
@@ -318,6 +373,10 @@ impl Known {
             found: shown(value),
         };
         match (self.leaves.get(key), value) {
+            (_, Value::String(text)) if key == BUS && text == EMBEDDED => Ok(()),
+            _ if key == BUS => Err(wrong(BUS_WORDS)),
+            (Some(Value::Array(_)), Value::Array(items)) => self.check_items(key, items, place),
+            (Some(Value::Array(_)), _) => Err(wrong("a list of tables [[…]]")),
             (Some(Value::Integer(_)), Value::Integer(number)) if *number >= 0 => Ok(()),
             (Some(Value::Boolean(_)), Value::Boolean(_)) => Ok(()),
             (Some(Value::String(_)), Value::String(_)) => Ok(()),
@@ -333,6 +392,25 @@ impl Known {
                 nearest: self.nearest(key),
             }),
         }
+    }
+
+    /// The keys of each table of a list; their values are looked at when all is read.
+    fn check_items(&self, key: &str, items: &[Value], place: &Source) -> Result<(), ConfigError> {
+        let known = self.items.get(key).map(Vec::as_slice).unwrap_or_default();
+        for item in items {
+            let mut names = item.as_table().into_iter().flatten().map(|(name, _)| name);
+            if let Some(name) = names.find(|name| !known.contains(name)) {
+                let nearest = known
+                    .iter()
+                    .min_by_key(|known| strsim::damerau_levenshtein(name, known));
+                return Err(ConfigError::UnknownKey {
+                    place: place.clone(),
+                    key: format!("{key}.{name}"),
+                    nearest: format!("{key}.{}", nearest.map_or("", String::as_str)),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The known key (or table) that is spelled most like `key`. A key in the wrong table is meant

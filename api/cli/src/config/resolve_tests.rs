@@ -80,6 +80,65 @@ fn a_wrong_type_is_named() {
     );
 }
 
+const KAFKA_TEXT: &str = "\n[bus.kafka]\nbrokers = \"127.0.0.1:9092\"\n";
+
+#[test]
+fn the_bus_is_a_word_or_a_table() {
+    let word = |word: &str| GOOD.replace("[log]", &format!("bus = {word}\n[log]"));
+    let expected = "custody.toml:5: bus must be \"embedded\" or a table [bus.kafka], not";
+    refused(&word("\"kafka\""), &[], &format!("{expected} \"kafka\""));
+    refused(&word("3"), &[], &format!("{expected} 3"));
+    refused(
+        &format!("{GOOD}[bus]\n"),
+        &[],
+        "custody.toml:7: bus must be \"embedded\" or a table [bus.kafka], not a value of type table",
+    );
+    refused(
+        &format!("{GOOD}[bus.kafka]\n"),
+        &[],
+        "custody.toml:7: bus.kafka.brokers is not set: give hosts and ports, HOST:PORT,HOST:PORT",
+    );
+    refused(
+        &format!("{GOOD}{KAFKA_TEXT}[bus.kafka.tls]\nca = \"\"\n"),
+        &[],
+        "custody.toml:10: bus.kafka.tls.ca is not set: give the file of the brokers' authority",
+    );
+    refused(
+        &format!("{GOOD}[bus.kafka]\nbroker = \"127.0.0.1:9092\"\n"),
+        &[],
+        "custody.toml:8: unknown key \"bus.kafka.broker\"; the nearest known key is \
+         \"bus.kafka.brokers\"",
+    );
+    refused(
+        &format!("{GOOD}{KAFKA_TEXT}[[bus.kafka.foreign]]\ntopik = \"a\"\n"),
+        &[],
+        "custody.toml:10: unknown key \"bus.kafka.foreign.topik\"; the nearest known key is \
+         \"bus.kafka.foreign.topic\"",
+    );
+    let embedded = run(&word("\"embedded\""), &[], &[]).unwrap();
+    assert_eq!(embedded.config.kafka, None);
+    let kafka = run(&format!("{GOOD}{KAFKA_TEXT}"), &[], &[]).unwrap();
+    assert!(kafka.config.kafka.is_some());
+    assert!(!kafka.keys.contains_key("bus"), "its table stands there");
+    assert_eq!(kafka.keys["bus.kafka.partitions"].1, Source::Default);
+}
+
+#[test]
+fn what_is_set_later_decides_which_bus_it_is() {
+    let file = format!("{GOOD}{KAFKA_TEXT}");
+    let away = run(&file, &[("CUSTODY__BUS", "embedded")], &[]).unwrap();
+    assert_eq!(away.config.kafka, None);
+    assert!(!away.keys.keys().any(|key| key.starts_with("bus.")));
+    let env = [("CUSTODY__BUS__KAFKA__BROKERS", "127.0.0.1:1")];
+    let there = run(
+        &GOOD.replace("[log]", "bus = \"embedded\"\n[log]"),
+        &env,
+        &[],
+    )
+    .unwrap();
+    assert!(there.config.kafka.is_some());
+}
+
 #[test]
 fn a_broken_line_is_named() {
     let errors = run(&GOOD.replace("= 50", "="), &[], &[]).unwrap_err();
@@ -154,12 +213,21 @@ fn every_key_of_the_settings_can_be_set() {
     assert!(known.leaves.len() > 12);
     for (key, default) in &known.leaves {
         let name = format!("{ENV_PREFIX}{}", key.to_uppercase().replace('.', "__"));
+        // A list of tables stands in the file, and the keys of Kafka beside its brokers.
+        if matches!(default, Value::Array(_)) || default == &Value::String(String::new()) {
+            continue;
+        }
+        let file = if is_below(key, KAFKA) {
+            format!("{GOOD}{KAFKA_TEXT}")
+        } else {
+            GOOD.to_owned()
+        };
         let text = match default {
             Value::String(text) if text.is_empty() => continue,
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let resolved = run(GOOD, &[(&name, &text)], &[]).unwrap();
+        let resolved = run(&file, &[(&name, &text)], &[]).unwrap();
         assert_eq!(resolved.keys[key].1, Source::Env { name });
     }
 }
