@@ -4,7 +4,7 @@
 CARGO ?= cargo
 CUSTODY := target/release/custody
 
-.PHONY: help demo build test servers servers-stop check format interop bench
+.PHONY: help demo build test servers servers-stop check format interop bench soak
 
 help:
 	@echo 'make demo     from real audit records to a checked log, then a tampered copy refused'
@@ -14,6 +14,7 @@ help:
 	@echo 'make check    format, lints and docs, with warnings denied'
 	@echo 'make format   formats the sources'
 	@echo 'make interop  checks by programs that others wrote (needs Go and Python as well)'
+	@echo 'make soak     the fault farm of Kafka for long: CUSTODY_SOAK_MINUTES=30'
 	@echo 'make bench    measures appending, parsing and collecting, beside raw loops of this machine'
 
 demo: build
@@ -50,3 +51,8 @@ bench: build
 	$(CUSTODY) bench append --json
 	$(CUSTODY) bench parse --json
 	$(CUSTODY) bench collect --json
+
+# Rows of random faults between an agent, a broker and a ledger; the seed is printed.
+soak: build
+	CUSTODY_SOAK_MINUTES=$${CUSTODY_SOAK_MINUTES:-30} $(CARGO) test --release --locked -p tests -- \
+	    --include-ignored --nocapture kafka::farm

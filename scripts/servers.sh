@@ -13,6 +13,8 @@
 # PostgreSQL refuses to run as root, so that root starts it as the user postgres, and MariaDB as the
 # user mysql: both need to reach DIR. kafka-secure has a second listener, SASL_SSL with SCRAM-SHA-512
 # and a certificate of an authority made for it alone: DIR/ca.pem, user custody, DIR/password.
+# With KAFKA_PROXY_PORT set when it is made, a broker has a listener behind a proxy on that port of
+# loopback, which passes on to `behind_port`: clients that come through it are sent through it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -242,6 +244,9 @@ start_kafka() {
     printf '%s\n' "$!" >"$dir/pid"
     until_ready "$!" "$dir/server.log" grep -q 'Kafka Server started' "$dir/server.log"
     printf 'name=kafka pid=%s port=%s' "$!" "$port"
+    if [ -e "$dir/behind_port" ]; then
+        printf ' behind_port=%s' "$(cat "$dir/behind_port")"
+    fi
     if [ -n "$secure" ]; then
         printf ' secure_port=%s ca=%s user=custody password_file=%s' \
             "$(cat "$dir/secure_port")" "$dir/ca.pem" "$dir/password"
@@ -259,13 +264,20 @@ make_kafka() {
         listeners+=",SECURE://127.0.0.1:$(cat "$dir/secure_port")"
         protocols+=,SECURE:SASL_SSL
     fi
+    local advertised=$listeners
+    if [ -n "${KAFKA_PROXY_PORT:-}" ]; then
+        free_port >"$dir/behind_port"
+        listeners+=",BEHIND://127.0.0.1:$(cat "$dir/behind_port")"
+        advertised+=",BEHIND://127.0.0.1:$KAFKA_PROXY_PORT"
+        protocols+=,BEHIND:PLAINTEXT
+    fi
     rm -rf "$dir/data" "$settings"
     cat >"$settings.new" <<CONF
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$control
 listeners=$listeners,CONTROLLER://127.0.0.1:$control
-advertised.listeners=$listeners
+advertised.listeners=$advertised
 listener.security.protocol.map=$protocols,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
@@ -364,7 +376,7 @@ case "${1:-} $#" in
 'up 1') start_all ;;
 'down 1') stop_all ;;
 *)
-    sed -n '2,17s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,19s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

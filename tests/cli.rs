@@ -54,27 +54,31 @@ impl Ran {
 /// A folder to work in, and the program run in it.
 pub(crate) struct Room {
     folder: tempfile::TempDir,
+    tenant: String,
 }
 
 impl Room {
     pub(crate) fn new() -> Room {
         Room {
             folder: tempfile::tempdir().expect("a folder"),
+            tenant: "main".to_owned(),
         }
     }
 
     /// A room with a log in `ledger`.
     pub(crate) fn with_log() -> Room {
-        let room = Room::new();
-        room.run(&[
-            "init",
-            "ledger",
-            "--deployment",
-            "db.example.org",
-            "--label",
-            "2026",
-        ])
-        .ended(0);
+        Room::with_tenant("main")
+    }
+
+    /// A room with a log of this tenant in `ledger`.
+    pub(crate) fn with_tenant(tenant: &str) -> Room {
+        let room = Room {
+            tenant: tenant.to_owned(),
+            ..Room::new()
+        };
+        let deployment = ["--deployment", "db.example.org", "--label", "2026"];
+        let init = ["init", "ledger", "--tenant", tenant];
+        room.run(&[&init[..], &deployment].concat()).ended(0);
         room
     }
 
@@ -122,7 +126,8 @@ impl Room {
 
     /// `custody verify` of the log.
     pub(crate) fn verify(&self, more: &[&str]) -> Ran {
-        let mut args = vec!["verify", "ledger", "--trust", "ledger/trust/main.policy"];
+        let trust = format!("ledger/trust/{}.policy", self.tenant);
+        let mut args = vec!["verify", "ledger", "--trust", &trust];
         args.extend(more);
         self.run(&args)
     }

@@ -22,6 +22,8 @@ use ledger_log::{
 };
 use ledger_verify::{VerifyOptions, verify_dir};
 
+use crate::seeded::Seeded;
+
 const DIR: &str = "CUSTODY_FAULTS_DIR";
 const BATCHES: &str = "CUSTODY_FAULTS_BATCHES";
 const CREATE: &str = "CUSTODY_FAULTS_CREATE";
@@ -200,30 +202,6 @@ fn verify(root: &Path, what: &str) {
     let trust = TrustFile::parse(&text).unwrap();
     let report = verify_dir(root, &trust, &VerifyOptions::default(), &|_| ()).unwrap();
     assert!(report.verified(), "{what}: {:#?}", report.misdeeds);
-}
-
-/// A generator with a seed that failures print (xorshift64*).
-struct Seeded(u64);
-
-impl Seeded {
-    fn new() -> Seeded {
-        let seed = match std::env::var("CUSTODY_SEED") {
-            Ok(seed) => seed.parse().unwrap(),
-            Err(_) => {
-                let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
-                u64::from(now.subsec_nanos()) << 20 | now.as_secs() & 0xf_ffff | 1
-            }
-        };
-        println!("CUSTODY_SEED={seed}");
-        Seeded(seed)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
 }
 
 #[test]

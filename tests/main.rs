@@ -25,6 +25,8 @@ mod program;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod seeded;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod support;

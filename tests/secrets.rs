@@ -21,7 +21,7 @@ use ledger_log::{LogPaths, Reader};
 use crate::program::{Program, SAMPLES, sample};
 
 /// Secrets that whoever made the samples used. Some are in records of other forms only.
-const PASSWORDS: [&str; 6] = [
+pub(crate) const PASSWORDS: [&str; 6] = [
     "S3cret-pw!",
     "N3w-pw!",
     "rootpw",
@@ -29,25 +29,25 @@ const PASSWORDS: [&str; 6] = [
     "leak-2",
     "leak-3",
 ];
-const CARDS: [&str; 4] = [
+pub(crate) const CARDS: [&str; 4] = [
     "4111111111111111",
     "5500000000000004",
     "4012888888881881",
     "371449635398431",
 ];
 /// A word that means nothing to any rule of masking.
-const MARKER: &str = "planted_marker_of_the_search";
+pub(crate) const MARKER: &str = "planted_marker_of_the_search";
 
 /// Something to look for, in the forms in which this program writes bytes: as they are, and in the
 /// hexadecimal and base64 of its JSON. Digits are found with separators between them too.
-struct Needle {
+pub(crate) struct Needle {
     name: String,
     forms: Vec<Vec<u8>>,
     is_number: bool,
 }
 
 impl Needle {
-    fn new(text: &str) -> Needle {
+    pub(crate) fn new(text: &str) -> Needle {
         let bytes = text.as_bytes();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut forms = vec![bytes.to_vec(), hex.to_uppercase().into(), hex.into()];
@@ -84,14 +84,14 @@ fn has(hay: &[u8], needle: &[u8]) -> bool {
 }
 
 /// One thing to look in, with a copy whose separators between digits are gone.
-struct Hay {
-    name: String,
+pub(crate) struct Hay {
+    pub(crate) name: String,
     bytes: Vec<u8>,
     joined: Vec<u8>,
 }
 
 impl Hay {
-    fn new(name: String, bytes: Vec<u8>) -> Hay {
+    pub(crate) fn new(name: String, bytes: Vec<u8>) -> Hay {
         let separates = |byte: &u8| b" -.\t_/\\\"'".contains(byte);
         let joined = bytes.iter().copied().filter(|byte| !separates(byte));
         Hay {
@@ -103,7 +103,7 @@ impl Hay {
 }
 
 /// Which needle is in what.
-fn found(hays: &[Hay], needles: &[Needle]) -> Vec<(String, String)> {
+pub(crate) fn found(hays: &[Hay], needles: &[Needle]) -> Vec<(String, String)> {
     let pairs = hays
         .iter()
         .flat_map(|hay| needles.iter().map(move |needle| (needle, hay)));
@@ -114,7 +114,7 @@ fn found(hays: &[Hay], needles: &[Needle]) -> Vec<(String, String)> {
 }
 
 /// Every file under a folder.
-fn files(folder: &Path, hays: &mut Vec<Hay>) {
+pub(crate) fn files(folder: &Path, hays: &mut Vec<Hay>) {
     for item in std::fs::read_dir(folder).unwrap() {
         let item = item.unwrap();
         if item.file_type().unwrap().is_dir() {
@@ -127,7 +127,7 @@ fn files(folder: &Path, hays: &mut Vec<Hay>) {
 }
 
 /// Every part of every payload, decompressed.
-fn parts(root: &Path, hays: &mut Vec<Hay>) {
+pub(crate) fn parts(root: &Path, hays: &mut Vec<Hay>) {
     let paths = LogPaths::new(root, "db.example.org", "main", "2026").unwrap();
     let reader = Reader::open(&paths).unwrap();
     let mut keep = |stored: ledger_log::StoredEntry| {
@@ -259,7 +259,7 @@ fn samples() -> Vec<PathBuf> {
     SAMPLES.iter().map(|name| sample(name)).collect()
 }
 
-fn none_found(hays: &[Hay], needles: &[Needle]) {
+pub(crate) fn none_found(hays: &[Hay], needles: &[Needle]) {
     let found = found(hays, needles);
     assert!(found.is_empty(), "{found:#?}");
 }

@@ -18,6 +18,8 @@ pub(crate) struct Server {
     /// What the script said of it: `pid`, `port`, and where its files lie.
     facts: BTreeMap<String, String>,
     folder: tempfile::TempDir,
+    /// Where a proxy listens that some of its clients come through.
+    proxy_port: Option<u16>,
 }
 
 impl Server {
@@ -33,6 +35,12 @@ impl Server {
         Server::start("kafka")
     }
 
+    /// A broker with a second listener at the fact `behind_port`, whose clients it sends to a proxy
+    /// on `port`.
+    pub(crate) fn kafka_behind(port: u16) -> Server {
+        Server::begin("kafka", Some(port))
+    }
+
     /// A broker with a second listener: SASL_SSL with SCRAM-SHA-512, see the facts `secure_port`,
     /// `ca`, `user` and `password_file`.
     pub(crate) fn kafka_secure() -> Server {
@@ -40,6 +48,10 @@ impl Server {
     }
 
     fn start(name: &'static str) -> Server {
+        Server::begin(name, None)
+    }
+
+    fn begin(name: &'static str, proxy_port: Option<u16>) -> Server {
         // The servers of databases run as users of their own, who must reach the folder.
         let everybody = std::fs::Permissions::from_mode(0o755);
         let folder = tempfile::Builder::new().permissions(everybody).tempdir();
@@ -47,6 +59,7 @@ impl Server {
             name,
             facts: BTreeMap::new(),
             folder: folder.expect("a folder"),
+            proxy_port,
         };
         server.restart();
         server
@@ -112,6 +125,10 @@ impl Server {
             .arg(root().join("scripts/servers.sh"))
             .args(args)
             .arg(self.dir())
+            .envs(
+                self.proxy_port
+                    .map(|port| ("KAFKA_PROXY_PORT", port.to_string())),
+            )
             .stdin(Stdio::null())
             .output()
             .expect("bash")

@@ -193,7 +193,7 @@ fn a_kept_checkpoint_is_met_and_a_foreign_one_is_not() {
         room.path("kept"),
     )
     .expect("a copy");
-    let pg = super::sample("pg", super::ROWS_OFF);
+    let pg = super::sample("pg", ROWS_OFF);
     room.log(&["ingest", "--source", &pg]).ended(0);
     let other = Room::with_log();
     fs::copy(

@@ -54,12 +54,6 @@ impl Feed {
     }
 }
 
-/// The number that a record was written with, from what its event says of its session.
-pub(crate) fn number(original_event_uid: &str) -> Option<u64> {
-    let (session, _) = original_event_uid.split_once('/')?;
-    u64::from_str_radix(session.strip_suffix(".1")?, 16).ok()
-}
-
 /// The records of a csvlog, without the session, which is the sixth column.
 fn records(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut records = Vec::new();
@@ -93,8 +87,4 @@ fn a_feed_writes_the_samples_records_with_numbers_of_their_own() {
     assert_eq!(sample.len(), 179);
     assert!(again[..179] == sample && again[179..] == sample);
     assert!(text.windows(7).any(|part| part == b",166.1,"), "the last");
-    assert_eq!(number("166.1/7"), Some(358));
-    for wrong in ["166.2/7", "166.1", "x.1/7", ""] {
-        assert_eq!(number(wrong), None);
-    }
 }
