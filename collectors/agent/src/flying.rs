@@ -1,4 +1,5 @@
-//! Sending while reading and binding go on: what is bound is let go, answers are taken as they come.
+//! Sending while reading and binding go on: what is bound is let go, answers are taken as they
+//! come.
 //!
 //! Not here: the thread (`flight`), and when there is so much to do (`follower`).
 

@@ -337,7 +337,8 @@ impl Follower {
         Ok(if bound { more } else { budget != SMALL_BATCH })
     }
 
-    /// Reads the next batch while the one before is bound, and those before that are sent. `None` if nothing was bound, so that nothing behind it can be.
+    /// Reads the next batch while the one before is bound, and those before that are sent. `None`
+    /// if nothing was bound, so that nothing behind it can be.
     fn poll_while_binding(
         &mut self,
         journal: &mut Journal,

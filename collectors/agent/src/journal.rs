@@ -16,7 +16,9 @@ use ledger_core::{Epoch, Sequence, SourceId};
 
 use crate::journal_error::JournalError;
 use crate::segment::{self, Lock, Segment};
-use crate::stored::{FRAME_BYTES_MAX, FRAME_MESSAGES_MAX, Frame, Last, POSITIONS_MAX};
+use crate::stored::{
+    FRAME_BYTES_MAX, FRAME_MESSAGES_MAX, Frame, Last, POSITIONS_MAX, apply, follow,
+};
 
 /// Bounds of a journal on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -470,44 +472,6 @@ impl Journal {
     fn sync(&self, doing: &'static str) -> Result<(), JournalError> {
         let synced = self.file.sync_all();
         synced.map_err(segment::failed(doing, &self.dir))
-    }
-}
-
-/// Moves `last` over messages that follow; the first that does not is named.
-pub(crate) fn follow(
-    last: &mut [Last; 3],
-    epoch: Epoch,
-    messages: &[Message],
-) -> Result<(), (Stream, Sequence)> {
-    for message in messages {
-        let [record, heartbeat, snapshot] = last;
-        let stream = match message.stream {
-            Stream::Record => record,
-            Stream::Heartbeat => heartbeat,
-            Stream::Snapshot => snapshot,
-        };
-        let next = stream.sequence.0.saturating_add(1);
-        let follows =
-            message.sequence.0 == next && message.prev == stream.mac && message.epoch == epoch;
-        if !follows {
-            return Err((message.stream, message.sequence));
-        }
-        *stream = Last {
-            sequence: message.sequence,
-            mac: message.mac,
-        };
-    }
-    Ok(())
-}
-
-/// Takes changed positions over.
-pub(crate) fn apply(positions: &mut BTreeMap<String, Vec<u8>>, changed: &[Position]) {
-    for position in changed {
-        if position.value.is_empty() {
-            positions.remove(&position.key);
-        } else {
-            positions.insert(position.key.clone(), position.value.clone());
-        }
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Reading order: `stored`, `segment`, [`journal`] (what is bound) · [`position`], `content`,
 //! `sight`, `reading`, `tracked`, `matching`, [`tailer`], [`notice`] (where it comes from) ·
-//! `resending`, `flight`, `sending`, [`follower`], `life` (one source) · [`config`], [`agent`] (all of them).
+//! `resending`, `flight`, `sending`, `flying`, [`follower`], `life` (one source) · [`config`],
+//! [`agent`] (all of them).
 //! Deliberately not here: formats and masking (collectors/formats), MACs and the way to the log
 //! (collectors/bus), the door's decisions (ledger/log).
 

@@ -13,10 +13,10 @@ use ledger_core::state::{Position, Stream};
 use ledger_core::{Epoch, Sequence, SourceId};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::journal::{apply, follow};
 use crate::journal_error::{Damage, JournalError};
 use crate::stored::{
-    FRAME_BYTES_MAX, FRAME_HEAD, FRAME_MARK, Frame, Last, SEGMENT_MARK, SegmentHeader,
+    FRAME_BYTES_MAX, FRAME_HEAD, FRAME_MARK, Frame, Last, SEGMENT_MARK, SegmentHeader, apply,
+    follow,
 };
 
 /// What is known of one segment.

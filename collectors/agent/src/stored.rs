@@ -3,9 +3,11 @@
 //! A frame is one batch as it was bound, so a batch is there as a whole or not at all. Not here:
 //! files ([`crate::journal`]), or what a position's value means (its owner decides).
 
+use std::collections::BTreeMap;
+
 use ledger_core::bytes::{Fields, FormatError, length_u32};
 use ledger_core::message::{EpochField, Message, MessageMac};
-use ledger_core::state::Position;
+use ledger_core::state::{Position, Stream};
 use ledger_core::{Epoch, Sequence, SourceId};
 
 /// What every segment begins with.
@@ -200,10 +202,47 @@ fn checked_body<'a>(what: &'static str, fields: &mut Fields<'a>) -> Result<&'a [
     }
 }
 
+/// Moves `last` over messages that follow; the first that does not is named.
+pub(crate) fn follow(
+    last: &mut [Last; 3],
+    epoch: Epoch,
+    messages: &[Message],
+) -> Result<(), (Stream, Sequence)> {
+    for message in messages {
+        let [record, heartbeat, snapshot] = last;
+        let stream = match message.stream {
+            Stream::Record => record,
+            Stream::Heartbeat => heartbeat,
+            Stream::Snapshot => snapshot,
+        };
+        let next = stream.sequence.0.saturating_add(1);
+        let follows =
+            message.sequence.0 == next && message.prev == stream.mac && message.epoch == epoch;
+        if !follows {
+            return Err((message.stream, message.sequence));
+        }
+        *stream = Last {
+            sequence: message.sequence,
+            mac: message.mac,
+        };
+    }
+    Ok(())
+}
+
+/// Takes changed positions over.
+pub(crate) fn apply(positions: &mut BTreeMap<String, Vec<u8>>, changed: &[Position]) {
+    for position in changed {
+        if position.value.is_empty() {
+            positions.remove(&position.key);
+        } else {
+            positions.insert(position.key.clone(), position.value.clone());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ledger_core::Flags;
-    use ledger_core::state::Stream;
 
     use super::*;
     use proptest::prelude::{Strategy, any, prop};

@@ -1,5 +1,5 @@
-//! `custody bench collect`: from a file to durable entries, through the agent's journal and the log's
-//! door, in one process.
+//! `custody bench collect`: from a file to durable entries, through the agent's journal and the
+//! log's door, in one process.
 //!
 //! The baseline reads the same file, finds its lines, and writes and syncs the bytes of the events
 //! in batches of the same size, as a journal must. Not here: TLS and a broker between the two.
