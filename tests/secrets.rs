@@ -64,23 +64,14 @@ impl Needle {
         }
     }
 
-    fn is_in(&self, hay: &Hay) -> bool {
+    pub(crate) fn is_in(&self, hay: &Hay) -> bool {
         let whole = self.forms.iter().any(|form| has(&hay.bytes, form));
         whole || (self.is_number && has(&hay.joined, self.name.as_bytes()))
     }
 }
 
 fn has(hay: &[u8], needle: &[u8]) -> bool {
-    let first = needle[0];
-    let mut rest = hay;
-    while let Some(at) = rest.iter().position(|byte| *byte == first) {
-        rest = &rest[at..];
-        if rest.starts_with(needle) {
-            return true;
-        }
-        rest = &rest[1..];
-    }
-    false
+    memchr::memmem::find(hay, needle).is_some()
 }
 
 /// One thing to look in, with a copy whose separators between digits are gone.
