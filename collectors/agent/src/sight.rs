@@ -12,6 +12,11 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::content::{Stat, real_path};
+use crate::position::FileId;
+
+/// Looks until two in a row agree. Names do not move that often, so this is never the end; if it
+/// is, the order of reading is what the last look found.
+const LOOKS_MAX: usize = 50;
 
 /// Which files a source is read from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,7 +129,29 @@ pub(crate) struct Sight {
 
 /// Looks at the folder. `known` says whether an inode is one that was read, and `elsewhere` are
 /// paths that such were last found at.
+///
+/// Names that move while one looks can hide a file: `log.1` was looked at, `log` is renamed to it,
+/// and a new `log` is looked at. The hidden one would be met by the next look, and read after the
+/// newer one. So a look counts when the one before found the same files by the same names: then
+/// all of them had these names at the moment between the two.
 pub(crate) fn look(
+    files: &Files,
+    known: &dyn Fn(u64) -> bool,
+    elsewhere: &[PathBuf],
+) -> io::Result<Sight> {
+    let mut sight = look_once(files, known, elsewhere)?;
+    for _ in 0..LOOKS_MAX {
+        let next = look_once(files, known, elsewhere)?;
+        let same = next.names() == sight.names();
+        sight = next;
+        if same {
+            break;
+        }
+    }
+    Ok(sight)
+}
+
+fn look_once(
     files: &Files,
     known: &dyn Fn(u64) -> bool,
     elsewhere: &[PathBuf],
@@ -154,6 +181,13 @@ pub(crate) fn look(
 }
 
 impl Sight {
+    /// Which file has which name.
+    fn names(&self) -> BTreeMap<&Path, &FileId> {
+        (self.files.iter())
+            .map(|seen| (seen.path.as_path(), &seen.stat.id))
+            .collect()
+    }
+
     fn add(&mut self, path: PathBuf, class: Class) {
         // A name that vanished meanwhile is as good as never seen.
         let Ok(metadata) = fs::metadata(&path) else {
@@ -204,7 +238,7 @@ impl Sight {
     }
 
     /// The file of an inode.
-    pub(crate) fn find(&self, id: &crate::position::FileId) -> Option<&Seen> {
+    pub(crate) fn find(&self, id: &FileId) -> Option<&Seen> {
         self.files.iter().find(|seen| seen.stat.id.may_be(id))
     }
 }
@@ -291,6 +325,46 @@ mod tests {
         }
         assert!(fits(b"a*b?c*", b"aXXbbbYc"));
         assert!(!fits(b"a*b?c", b"aXXbbbYcd"));
+    }
+
+    /// Renames every file to the next number and makes a new one, whose length is its age.
+    fn rotate(folder: &Path, length: usize) {
+        for number in (0..length).rev() {
+            let name = |number| match number {
+                0 => folder.join("audit.log"),
+                number => folder.join(format!("audit.log.{number}")),
+            };
+            fs::rename(name(number), name(number + 1)).unwrap();
+        }
+        fs::write(folder.join("audit.log"), vec![b'x'; length]).unwrap();
+    }
+
+    #[test]
+    fn no_file_is_hidden_by_names_that_move() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("audit.log"), "").unwrap();
+        let files = Files::named(&folder.path().join("audit.log")).unwrap();
+        std::thread::scope(|scope| {
+            let rotates = scope.spawn(|| {
+                for length in 1..150 {
+                    rotate(folder.path(), length);
+                    std::thread::yield_now();
+                }
+            });
+            let mut looked = 0;
+            while !rotates.is_finished() {
+                let sight = look(&files, &|_| false, &[]).unwrap();
+                let mut ages: Vec<u64> = sight.files.iter().map(|seen| seen.stat.size).collect();
+                ages.sort_unstable();
+                // The newest is made a moment before it gets its length.
+                ages.retain(|age| *age > 0);
+                let newest = ages.last().copied().unwrap_or(0);
+                let all: Vec<u64> = (1..=newest).collect();
+                assert_eq!(ages, all, "after {looked} looks");
+                looked += 1;
+            }
+            assert!(looked > 20, "{looked}");
+        });
     }
 
     #[test]
