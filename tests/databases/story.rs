@@ -292,7 +292,19 @@ impl Ended {
             let got = essence(&event["event"]);
             let expected = essence(expected);
             if got != expected {
-                return Err(format!("record {position}{}", difference(&got, &expected)));
+                let raw = |event: &Value| event["raw_data"].to_string().chars().take(150).collect();
+                let from = position.saturating_sub(2);
+                let near = |events: &[Value]| -> Vec<String> { events.iter().map(raw).collect() };
+                let taken: Vec<Value> = (events.iter().skip(from).take(8))
+                    .map(|event| event["event"].clone())
+                    .collect();
+                let until = written.len().min(from + 8);
+                return Err(format!(
+                    "record {position}{}\ntaken: {:#?}\nwritten: {:#?}",
+                    difference(&got, &expected),
+                    near(&taken),
+                    near(&written[from..until])
+                ));
             }
             let number = u64::try_from(position).expect("a number") + 1;
             let odd = event["flags"].as_array().expect("flags");
