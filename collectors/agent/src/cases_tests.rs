@@ -238,6 +238,35 @@ fn t9_several_generations_while_nobody_watches() {
     assert_eq!(rig.notices().len(), 0);
 }
 
+/// Many files at once: more than are open at once, renamed by a shift of all numbers.
+#[test]
+fn t9_many_rotations_at_once_are_read_in_their_order() {
+    let mut rig = read("audit", "audit", 3);
+    let rotated = |rig: &Rig, from: u64, to: u64| {
+        for number in from..=to {
+            for old in (1..number).rev() {
+                rig.rename(&format!("audit.{old}"), &format!("audit.{}", old + 1));
+            }
+            rig.rename("audit", "audit.1");
+            rig.append("audit", row(3 + number));
+        }
+    };
+    rotated(&rig, 1, 100);
+    rig.run();
+    // Those read to their ends are still open, for whoever may write to them.
+    rig.quiet();
+    rig.run();
+    rig.check_in_order(1..=103);
+    rig.stop();
+    rotated(&rig, 101, 200);
+    rig.start();
+    rig.run();
+    rig.quiet();
+    rig.run();
+    rig.check_in_order(1..=203);
+    assert_eq!(rig.notices().len(), 0);
+}
+
 #[test]
 fn t10_killed_with_half_a_line_read() {
     let mut rig = read("audit", "audit", 5);

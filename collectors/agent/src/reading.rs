@@ -313,7 +313,8 @@ impl Reading {
         let wanted = CHUNK_BYTES.max(self.buffer.len());
         let bytes = self.content.read(self.end(), wanted)?;
         if bytes.is_empty() {
-            self.buffer.shrink_to(CHUNK_BYTES);
+            // Many files may be open at their end.
+            self.buffer.shrink_to_fit();
             return Ok(false);
         }
         keep_last(&mut self.window, &bytes);

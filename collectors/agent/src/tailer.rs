@@ -19,8 +19,9 @@ use crate::reading::{Budget, Record, RecordKind};
 use crate::sight::{Files, Seen, Sight, look};
 use crate::tracked::{Taken, Tracked};
 
-/// Most contents that are open at once; the one that is being written to always is.
-const OPEN_MAX: usize = 16;
+/// Most contents that are open at once; the one that is being written to always is. One that was
+/// read to its end stays open for seconds, so this bounds how often files may be rotated.
+const OPEN_MAX: usize = 64;
 /// Most contents that are known; more files than that are not followed, and that is said.
 pub(crate) const KNOWN_MAX: usize = 4000;
 
@@ -151,6 +152,9 @@ impl Tailer {
         for tracked in self.known.values_mut().filter(|tracked| tracked.is_read()) {
             if budget.is_spent() {
                 poll.more = true;
+                break;
+            }
+            if tracked.waits {
                 break;
             }
             match tracked.take(monotonic.0, &mut budget, &mut poll.records) {
@@ -333,12 +337,14 @@ impl Tailer {
     fn open_some(&mut self) {
         let mut open = self.known.values().filter(|t| t.open.is_some()).count();
         for tracked in self.known.values_mut() {
-            let wanted = tracked.is_read() && tracked.present && tracked.open.is_none();
-            if wanted
-                && (open < OPEN_MAX || tracked.current)
-                && let Some(format) = (self.tailing.format)()
-            {
-                tracked.open(format);
+            tracked.waits = false;
+            if !tracked.is_read() || !tracked.present || tracked.open.is_some() {
+                continue;
+            }
+            if open >= OPEN_MAX && !tracked.current {
+                tracked.waits = true;
+            } else if let Some(format) = (self.tailing.format)() {
+                tracked.waits = !tracked.open(format);
                 open += usize::from(tracked.open.is_some());
             }
         }

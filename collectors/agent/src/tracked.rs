@@ -29,6 +29,8 @@ pub(crate) struct Tracked {
     pub(crate) path: PathBuf,
     pub(crate) gzip: bool,
     pub(crate) open: Option<Reading>,
+    /// It is to be read and could not be opened yet: nothing younger is read before it.
+    pub(crate) waits: bool,
     /// Seen at the last look.
     pub(crate) present: bool,
     /// Looks in a row that did not show it.
@@ -83,6 +85,7 @@ impl Tracked {
             position,
             dirty: false,
             open: None,
+            waits: false,
             present: false,
             missed: 0,
             current: false,
@@ -165,20 +168,22 @@ impl Tracked {
         }
     }
 
-    /// Opens it where reading stands; nothing happens if that is not possible now.
-    pub(crate) fn open(&mut self, format: Box<dyn Format + Send>) {
-        let opened = Content::open(&self.path, self.gzip).and_then(|content| {
-            // Between the look and now another file may have got the name.
-            if content.stat()?.id.may_be(&self.position.id) {
-                Reading::open(content, format, &self.position)
-            } else {
-                Ok(None)
-            }
-        });
-        match opened {
-            Ok(Some(reading)) => self.open = Some(reading),
-            Ok(None) | Err(_) => self.checked = None,
+    /// Opens it where reading stands; nothing happens if that is not possible now. `false` if its
+    /// name has moved since the look: the next one finds it.
+    pub(crate) fn open(&mut self, format: Box<dyn Format + Send>) -> bool {
+        self.checked = None;
+        let content = match Content::open(&self.path, self.gzip) {
+            Ok(content) => content,
+            Err(error) => return error.kind() != io::ErrorKind::NotFound,
+        };
+        // Between the look and now another file may have got the name.
+        if (content.stat()).is_ok_and(|stat| !stat.id.may_be(&self.position.id)) {
+            return false;
         }
+        if let Ok(Some(reading)) = Reading::open(content, format, &self.position) {
+            self.open = Some(reading);
+        }
+        true
     }
 
     /// Reads on.
