@@ -32,7 +32,7 @@ use super::topics::{Found, ensure, events_topic};
 /// How long a poll waits for the first record.
 const POLL: Duration = Duration::from_millis(100);
 /// Runs that are on their way to the disk at once.
-const TICKETS_MAX: usize = 8;
+const TICKETS_MAX: usize = 4;
 /// What the labels of digests of records begin with.
 const RECORD_LABEL: &[u8] = b"custody kafka record v1";
 
@@ -83,9 +83,9 @@ impl<'c> Session<'c> {
         let talk = Talk::default();
         let set = [
             ("queued.min.messages", "20000"),
-            ("queued.max.messages.kbytes", "32768"),
+            ("queued.max.messages.kbytes", "16384"),
             ("fetch.message.max.bytes", "2097152"),
-            ("fetch.max.bytes", "16777216"),
+            ("fetch.max.bytes", "8388608"),
             ("fetch.wait.max.ms", "50"),
             ("topic.metadata.refresh.interval.ms", "5000"),
             ("topic.metadata.propagation.max.ms", "3000"),
