@@ -1,8 +1,9 @@
 //! The history of checkpoints: which are kept, and for how long.
 //!
 //! Kept for ever: the first of each hour, those that were put into proofs, the last one before a
-//! stop (and later those that were sent away or made at rotations). Kept for a while: at most one a second. The file is append-only; it is
-//! rewritten without what is too old when that is most of it.
+//! stop (and later those that were sent away or made at rotations). Kept for a while: at most one a
+//! second. The file is append-only; it is rewritten without what is too old when that is most of
+//! it.
 //!
 //! Not here: the bytes of a record ([`ledger_core::history`]).
 
@@ -238,8 +239,8 @@ impl History {
         Ok(())
     }
 
-    /// Marks `note` as the last one before a stop: the word that no frame was cut off the end of the
-    /// log afterwards.
+    /// Marks `note` as the last one before a stop: the word that no frame was cut off the end of
+    /// the log afterwards.
     pub(crate) fn stop(&mut self, note: &[u8], published: Nanos) -> Result<(), WriteError> {
         self.keep(note, published, Keep::STOPPED)
     }

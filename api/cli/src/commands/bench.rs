@@ -1,5 +1,5 @@
-//! `custody bench`: what this machine can do, beside a raw loop over the same bytes in the same run.
-//! Works in a folder of its own below TMPDIR, without settings.
+//! `custody bench`: what this machine can do, beside a raw loop over the same bytes in the same
+//! run. Works in a folder of its own below TMPDIR, without settings.
 //!
 //! Not here: the measuring of appends (ledger/log).
 
