@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use ledger_core::message::{Message, VALUE_MAX};
 use ledger_core::state::{Position, SOURCE_NAME_MAX, SourceState, Stream};
 use ledger_core::{Index, SourceId, TreeSize};
@@ -251,9 +251,7 @@ impl Ticket {
     /// # Errors
     /// See [`DoorError`].
     pub fn wait(self) -> Result<Appended, DoorError> {
-        self.answer
-            .recv()
-            .unwrap_or_else(|_| Err(gone(&self.shared)))
+        answered(&self.answer, &self.shared).unwrap_or_else(Err)
     }
 }
 
@@ -263,6 +261,25 @@ pub(crate) fn gone(shared: &Shared) -> DoorError {
         reason: shared.stopped().unwrap_or_else(closed),
     }
 }
+
+/// Waits for an answer as long as somebody is left who can give one. A request that was handed over
+/// while the log stopped lies in a channel that nobody reads, and is never dropped.
+pub(crate) fn answered<T>(answer: &Receiver<T>, shared: &Shared) -> Result<T, DoorError> {
+    loop {
+        match answer.recv_timeout(ANSWER_LOOK) {
+            Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Disconnected) => return Err(gone(shared)),
+            // The last answers were given before the threads ended.
+            Err(RecvTimeoutError::Timeout) if shared.is_line_over() => {
+                return answer.try_recv().map_err(|_| gone(shared));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+/// How often who waits looks whether anybody is left to answer.
+const ANSWER_LOOK: Duration = Duration::from_millis(200);
 
 /// How long [`Door::wait_published`] waits at most.
 pub const PUBLISHED_WAIT: Duration = Duration::from_secs(60);
@@ -348,7 +365,7 @@ impl InProcessDoor {
                 reply,
             })
             .map_err(|_| gone(&self.shared))?;
-        answer.recv().unwrap_or_else(|_| Err(gone(&self.shared)))
+        answered(&answer, &self.shared).unwrap_or_else(Err)
     }
 }
 

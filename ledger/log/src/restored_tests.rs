@@ -224,10 +224,21 @@ fn a_log_that_lacks_what_it_acknowledged_stops_until_an_operator_accepts_it() {
     copy(&backup, &root);
     let log = open(&root);
     let beat = agent.beat(0, Some(new));
-    assert!(matches!(
-        submit(&mut log.door(), id, &beat),
-        DoorError::Stopped { .. }
-    ));
+    // Whoever waits behind it is told as well.
+    let batch = |messages| Batch {
+        source: id,
+        messages,
+        positions: Vec::new(),
+    };
+    let behind = (0..20).map(|_| batch(Vec::new()));
+    let tickets = std::iter::once(batch(vec![beat]))
+        .chain(behind)
+        .map_while(|batch| log.door().submit(batch).ok());
+    let tickets: Vec<_> = tickets.collect();
+    for ticket in tickets {
+        let stopped = ticket.wait().unwrap_err();
+        assert!(matches!(stopped, DoorError::Stopped { .. }), "{stopped}");
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crossbeam_channel::{Receiver, bounded};
 use ledger_core::state::Position;
 
 use crate::door::{
-    Appended, BATCH_MESSAGES_MAX, Batch, DoorError, InProcessDoor, Request, check_batch, gone,
+    Appended, BATCH_MESSAGES_MAX, Batch, DoorError, InProcessDoor, Request, answered, check_batch,
+    gone,
 };
 use crate::shared::Shared;
 
@@ -44,9 +45,7 @@ impl RunTicket {
     /// # Errors
     /// The run was refused, and nothing of it was appended; or the log stopped.
     pub fn wait(self) -> RunAnswer {
-        self.answer
-            .recv()
-            .unwrap_or_else(|_| Err(gone(&self.shared)))
+        answered(&self.answer, &self.shared).unwrap_or_else(Err)
     }
 
     /// Whether [`RunTicket::wait`] would return at once.

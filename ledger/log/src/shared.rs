@@ -4,7 +4,7 @@
 //! Not here: any file.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -106,7 +106,12 @@ pub(crate) struct Shared {
     published_moved: Condvar,
     stopped: Mutex<Option<String>>,
     arrays_durable: AtomicU64,
+    /// Of sequencer and writer, how many have ended.
+    left_line: AtomicU8,
 }
+
+/// How many threads answer who waits at the door: sequencer and writer.
+const LINE: u8 = 2;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -121,7 +126,18 @@ impl Shared {
             published_moved: Condvar::new(),
             stopped: Mutex::new(None),
             arrays_durable: AtomicU64::new(arrays.0),
+            left_line: AtomicU8::new(0),
         }
+    }
+
+    /// One of the threads that answer has ended.
+    pub(crate) fn leave_line(&self) {
+        self.left_line.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether nobody is left who could answer.
+    pub(crate) fn is_line_over(&self) -> bool {
+        self.left_line.load(Ordering::SeqCst) >= LINE
     }
 
     pub(crate) fn durable(&self) -> MutexGuard<'_, Durable> {

@@ -103,9 +103,16 @@ pub(crate) fn start(
         every: options.arrays_every,
         closing: closing.clone(),
     };
+    let (first, second) = (Leaving(shared.clone()), Leaving(shared.clone()));
     let line = vec![
-        spawn("sequencer", &shared, move || sequencer.run())?,
-        spawn("writer", &shared, move || writer.run())?,
+        spawn("sequencer", &shared, move || {
+            let _leaving = first;
+            sequencer.run();
+        })?,
+        spawn("writer", &shared, move || {
+            let _leaving = second;
+            writer.run();
+        })?,
     ];
     let followers = vec![
         spawn("publisher", &shared, move || publisher.run())?,
@@ -201,6 +208,16 @@ fn spawn(
         path: name.into(),
         error,
     })
+}
+
+/// Says that one of the two threads that answer has ended: what still waits in their channels is
+/// answered by nobody.
+struct Leaving(Arc<Shared>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.leave_line();
+    }
 }
 
 struct Halt(Arc<Shared>);
