@@ -51,6 +51,7 @@ bench: build
 	$(CUSTODY) bench append --json
 	$(CUSTODY) bench parse --json
 	$(CUSTODY) bench collect --json
+	$(CUSTODY) bench pipeline --json
 
 # Rows of random faults between an agent, a broker and a ledger; the seed is printed.
 soak: build

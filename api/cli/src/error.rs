@@ -156,6 +156,9 @@ pub enum CommandError {
     /// Signals cannot be waited for.
     #[error("signals cannot be waited for: {0}")]
     Signals(#[source] io::Error),
+    /// Nothing was measured on the way through Kafka.
+    #[error(transparent)]
+    Pipeline(Box<collectors_bus::kafka::bench::PipelineError>),
     /// Nothing was measured.
     #[error(transparent)]
     Bench(Box<BenchError>),
@@ -185,6 +188,7 @@ boxed! {
     Keys(KeystoreError);
     Verify(VerifyError);
     Bench(BenchError);
+    Pipeline(collectors_bus::kafka::bench::PipelineError);
 }
 
 impl CommandError {
@@ -228,6 +232,7 @@ impl CommandError {
             | CommandError::TakenByAnother { .. }
             | CommandError::LogStopped { .. }
             | CommandError::Bench(_)
+            | CommandError::Pipeline(_)
             | CommandError::Stdout(_)
             | CommandError::Random(_)
             | CommandError::Signals(_) => Exit::Unavailable,

@@ -16,6 +16,7 @@ mod collect;
 mod figures;
 mod native;
 mod parse;
+mod pipeline;
 
 /// What is measured.
 #[derive(Subcommand, Debug)]
@@ -26,6 +27,8 @@ pub enum BenchCommand {
     Parse(parse::ParseArgs),
     /// A file to durable entries: an agent and a log in one process
     Collect(collect::CollectArgs),
+    /// Events in Kafka to a signed log
+    Pipeline(pipeline::PipelineArgs),
 }
 
 /// Runs it.
@@ -37,6 +40,7 @@ pub fn run(command: &BenchCommand, context: &Context) -> Result<Exit, CommandErr
         BenchCommand::Append(args) => append::run(args, context),
         BenchCommand::Parse(args) => parse::run(args, context),
         BenchCommand::Collect(args) => collect::run(args, context),
+        BenchCommand::Pipeline(args) => pipeline::run(args, context),
     }
 }
 

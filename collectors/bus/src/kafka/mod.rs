@@ -12,6 +12,7 @@
 //! **Invariant:** what is in a topic is somebody's word until a MAC or a signature says whose.
 
 pub mod ack;
+pub mod bench;
 pub mod config;
 pub mod form;
 pub mod intake;
