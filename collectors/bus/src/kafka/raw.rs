@@ -94,6 +94,7 @@ impl RawCluster {
             .set("auto.offset.reset", "error")
             // As much as the intake's: a measurement compares the two.
             .set("queued.max.messages.kbytes", "32768")
+            .set("fetch.queue.backoff.ms", "5")
             .set("enable.partition.eof", "true");
         Ok(config.create()?)
     }

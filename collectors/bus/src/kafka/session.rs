@@ -84,6 +84,8 @@ impl<'c> Session<'c> {
         let set = [
             ("queued.min.messages", "20000"),
             ("queued.max.messages.kbytes", "16384"),
+            // A full queue is looked at again so soon; the client's own second starves the log.
+            ("fetch.queue.backoff.ms", "5"),
             ("fetch.message.max.bytes", "2097152"),
             ("fetch.max.bytes", "8388608"),
             ("fetch.wait.max.ms", "50"),
