@@ -306,6 +306,8 @@ CONF
     fi
     id=$(perl -MMIME::Base64=encode_base64url -e \
         'open my $f, "<", "/dev/urandom"; read $f, my $b, 16; print encode_base64url($b)')
+    # One that begins with a dash would be taken for an option.
+    id=A${id:1}
     java -XX:TieredStopAtLevel=1 -cp "$lib/*" kafka.tools.StorageTool format -t "$id" \
         -c "$settings.new" "${scram[@]}" >"$dir/format.log" 2>&1 ||
         fail "the storage of Kafka was not made; see $dir/format.log"
