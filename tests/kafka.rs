@@ -3,7 +3,7 @@
 //!
 //! Reading order: `feed` (records), `proxy` (a bad network), `broker`, `stage` (a ledger and an
 //! agent), `abuse` (whoever may write to the topics), `check` (the end of every story), `cases`,
-//! `farm`, `live`. Not
+//! `farm`, `live`, `refusals`. Not
 //! here: starting the broker (`servers`), and what one end can test alone (collectors/bus).
 
 mod abuse;
@@ -14,4 +14,5 @@ mod farm;
 mod feed;
 mod live;
 mod proxy;
+mod refusals;
 mod stage;
