@@ -22,6 +22,8 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 /// Longest wait for a cluster on loopback.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether all was acknowledged.
+const FLUSH_LOOK: Duration = Duration::from_millis(1);
 
 /// One record of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -350,6 +352,11 @@ impl RawWriter {
     /// # Errors
     /// Something was not.
     pub fn flush(&self) -> Result<(), RawError> {
+        // The binding's own flush looks each 100 ms: too seldom to measure with.
+        let until = Instant::now() + self.patience;
+        while self.producer.in_flight_count() > 0 && Instant::now() < until {
+            self.producer.poll(FLUSH_LOOK);
+        }
         self.producer.flush(self.patience)?;
         let failed = self.producer.context().failed.lock();
         match failed.ok().and_then(|mut failed| failed.take()) {
