@@ -197,7 +197,9 @@ pub struct Told {
     /// Ledger time when it was said.
     #[serde(with = "wire::nanos")]
     pub at: Nanos,
-    /// 64 hexadecimal digits by which the log knows that it said so.
+    /// 64 hexadecimal digits by which the log knows that it said so; nothing else is read, as these
+    /// facts are not masked.
+    #[serde(deserialize_with = "wire::hash_text")]
     pub receipt: String,
 }
 
@@ -587,13 +589,26 @@ mod tests {
                 epoch: Epoch(2),
                 sequence: Sequence(9),
                 at: Nanos(10),
-                receipt: "ab".to_owned(),
+                receipt: "ab".repeat(32),
             }),
             at: Nanos(3),
         };
-        let json = br#"{"source":1,"epoch":2,"bound":0,"acknowledged":0,"backlog_bytes":4,"agent":{"read_bytes":1,"parsed":2,"unparsed":3,"masked":4,"notices":5,"journal_bytes":6,"paused":true,"free_bytes":7},"every_ms":60000,"told":{"size":8,"epoch":2,"sequence":9,"at":10,"receipt":"ab"},"at":3}"#;
+        let json = br#"{"source":1,"epoch":2,"bound":0,"acknowledged":0,"backlog_bytes":4,"agent":{"read_bytes":1,"parsed":2,"unparsed":3,"masked":4,"notices":5,"journal_bytes":6,"paused":true,"free_bytes":7},"every_ms":60000,"told":{"size":8,"epoch":2,"sequence":9,"at":10,"receipt":"RECEIPT"},"at":3}"#;
+        let json = std::str::from_utf8(json).unwrap();
+        let json = |receipt: &str| json.replace("RECEIPT", receipt).into_bytes();
+        // What is no receipt may be anything, and these facts are not masked.
+        let short = "ab".repeat(31);
+        for bad in [
+            "",
+            "4111111111111111",
+            &format!("{short}xy"),
+            &format!("{short}abab"),
+        ] {
+            assert!(Heartbeat::parse(&json(bad)).is_err(), "{bad}");
+        }
+        let json = json(&"ab".repeat(32));
         assert_eq!(beat.to_json(), json);
-        assert_eq!(Heartbeat::parse(json).as_ref(), Ok(&beat));
+        assert_eq!(Heartbeat::parse(&json).as_ref(), Ok(&beat));
         beat.agent = None;
         assert!(!beat.to_json().windows(5).any(|bytes| bytes == b"agent"));
         let opens = |previous, acknowledged, state_lost| Heartbeat {

@@ -58,6 +58,15 @@ optional_number!(sequence_opt, Sequence, u64);
 optional_number!(index_opt, Index, u64);
 optional_number!(nanos_opt, Nanos, i64);
 
+/// A text of 64 hexadecimal digits.
+pub(crate) fn hash_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match ledger_core::Hash::from_hex(&text) {
+        Some(_) => Ok(text),
+        None => Err(D::Error::custom("not 64 hexadecimal digits")),
+    }
+}
+
 /// A stream by its name.
 pub(crate) mod stream {
     use ledger_core::state::Stream;
