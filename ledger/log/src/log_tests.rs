@@ -443,3 +443,47 @@ fn a_checkpoint_that_a_proof_leads_to_is_kept_for_ever_and_another_is_not() {
     assert_eq!(kept(), (false, true, true));
     log.close().unwrap();
 }
+
+#[test]
+fn a_repeat_of_what_is_not_durable_yet_is_a_repeat() {
+    let folder = tempfile::tempdir().unwrap();
+    create_log(&paths(folder.path())).unwrap();
+    let options = LogOptions {
+        batch_entries_max: 16_384,
+        ..options()
+    };
+    let (log, _) = Log::open(&paths(folder.path()), &options).unwrap();
+    let mut door = log.door();
+    let spec = SourceSpec {
+        name: "a".to_owned(),
+        platform: "postgresql".to_owned(),
+    };
+    let source = door.register(&spec).unwrap().id;
+    let batch = |number: u64| {
+        let message = |at: u64| Message {
+            stream: Stream::Record,
+            epoch: Epoch(1),
+            sequence: Sequence(8192 * number + at),
+            prev: [0; 32],
+            mac: [0; 32],
+            flags: Flags::NONE,
+            value: b"{}".to_vec(),
+        };
+        let messages = (1..=8192).map(message).collect();
+        let positions = Vec::new();
+        Batch {
+            source,
+            messages,
+            positions,
+        }
+    };
+    // More is on its way than is remembered, and then it comes again.
+    let tickets = (0..6).chain(0..6).map(|n| door.submit(batch(n)).unwrap());
+    let tickets: Vec<_> = tickets.collect();
+    for (at, ticket) in tickets.into_iter().enumerate() {
+        let outcomes = ticket.wait().unwrap().outcomes;
+        let repeats = outcomes.iter().filter(|one| **one == Outcome::Repeat);
+        assert_eq!(repeats.count(), if at < 6 { 0 } else { 8192 }, "batch {at}");
+    }
+    assert_eq!(log.status().conflicts, 0);
+}

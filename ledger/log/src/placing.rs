@@ -2,7 +2,10 @@
 //!
 //! Not here: batches and replies ([`crate::sequencer`]).
 
+use std::time::Duration;
+
 use collectors_formats::mask::Dialect;
+use ledger_core::TreeSize;
 
 use super::{
     Arc, Arrival, Beat, Claim, Conflict, ConflictReason, DoorError, Entry, Epoch, EpochOpened,
@@ -10,6 +13,7 @@ use super::{
     Message, Nanos, Opens, Outcome, Place, SENDER_FLAGS, Sequencer, ShortMac, SourceState, Stream,
     Turn, WriteError, receipt, rule,
 };
+use crate::frames::{Found, Number};
 
 /// What reading a value gives; its parts stay with the preparer.
 type Read = (EventHead, Flags);
@@ -204,12 +208,7 @@ impl Sequencer {
         let kept = match recent {
             Some(mac) => Some((None, mac)),
             None => self
-                .old
-                .find(
-                    &self.folder,
-                    (state.id, stream, epoch, sequence),
-                    self.shared.size(),
-                )?
+                .old_one(turn, (state.id, stream, epoch, sequence))?
                 .map(|(index, mac)| (Some(index), mac)),
         };
         match kept {
@@ -227,6 +226,21 @@ impl Sequencer {
                 self.conflict(turn, state, message, arrival, (reason, other), read)
             }
         }
+    }
+
+    /// A message that is not among the newest: what lies in frames that are not durable yet is
+    /// waited for before it is said that the log does not hold it.
+    fn old_one(&mut self, turn: &Turn, number: Number) -> Result<Option<Found>, WriteError> {
+        let found = self.old.find(&self.folder, number, self.shared.size())?;
+        let handed_over = TreeSize(turn.batch.first.0);
+        if found.is_some() || self.shared.size() >= handed_over {
+            return Ok(found);
+        }
+        let last = TreeSize(handed_over.0.saturating_sub(1));
+        while self.shared.size() <= last && self.shared.stopped().is_none() {
+            self.shared.wait_longer_than(last, Duration::from_secs(1));
+        }
+        Ok(self.old.find(&self.folder, number, self.shared.size())?)
     }
 
     fn conflict(

@@ -8,6 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use ledger_core::state::{ShortMac, Stream};
 use ledger_core::{Epoch, Sequence, SourceId};
 
+use crate::frames::Number;
+
 /// Numbers remembered a stream.
 pub(crate) const RECENT_MAX: usize = 8192;
 
@@ -23,7 +25,12 @@ struct Row {
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     rows: HashMap<(SourceId, Stream), Row>,
+    /// Late ones that lie before their row, and those before these.
+    late: [HashMap<Number, ShortMac>; 2],
 }
+
+/// Late numbers remembered at least: more than a frame holds.
+const LATE_MAX: usize = 1 << 16;
 
 impl Recent {
     /// Remembers a message that was taken.
@@ -45,6 +52,11 @@ impl Recent {
         }
         let end = row.first + row.slots.len() as u64;
         if sequence.0 < row.first {
+            let [late, before] = &mut self.late;
+            if late.len() >= LATE_MAX {
+                *before = std::mem::take(late);
+            }
+            late.insert((source, stream, epoch, sequence), mac);
             return;
         }
         if sequence.0 >= end + RECENT_MAX as u64 {
@@ -76,8 +88,12 @@ impl Recent {
             .rows
             .get(&(source, stream))
             .filter(|row| row.epoch == epoch)?;
-        let at = usize::try_from(sequence.0.checked_sub(row.first)?).ok()?;
-        *row.slots.get(at)?
+        let Some(at) = sequence.0.checked_sub(row.first) else {
+            let number = (source, stream, epoch, sequence);
+            let [late, before] = &self.late;
+            return late.get(&number).or_else(|| before.get(&number)).copied();
+        };
+        *row.slots.get(usize::try_from(at).ok()?)?
     }
 }
 
@@ -102,5 +118,18 @@ mod tests {
         assert_eq!(get(20_001), None);
         assert_eq!(recent.get(source, stream, Epoch(6), Sequence(19_999)), None);
         assert!(recent.rows[&(source, stream)].slots.len() <= RECENT_MAX);
+        // A late one that lies before them is remembered too, for a while.
+        recent.put(source, stream, epoch, Sequence(10), mac(3));
+        let get = |recent: &Recent, n| recent.get(source, stream, epoch, Sequence(n));
+        assert_eq!(get(&recent, 10), Some(mac(3)));
+        assert_eq!(get(&recent, 20), None);
+        for n in 0..LATE_MAX as u64 {
+            let other = SourceId(2 + u32::try_from(n / 8000).unwrap());
+            recent.put(other, stream, epoch, Sequence(20_000), mac(1));
+            recent.put(other, stream, epoch, Sequence(1 + n % 8000), mac(2));
+        }
+        assert_eq!(get(&recent, 10), Some(mac(3)), "a frame's worth is kept");
+        let kept: usize = recent.late.iter().map(HashMap::len).sum();
+        assert!(kept <= 2 * LATE_MAX, "{kept}");
     }
 }
