@@ -11,6 +11,9 @@ use crate::clock::Moment;
 const FILL_MIN_NS: i64 = 5_000_000_000;
 const FILL_MAX_NS: i64 = 600_000_000_000;
 
+/// Greatest time from one sending of what was lost to the next, in ns.
+const LOST_MAX_NS: i64 = 30_000_000_000;
+
 /// Which messages are sent again; never one that a checkpoint covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Again {
@@ -67,5 +70,67 @@ impl Holes {
         self.filled = missing.to_vec();
         self.next_at = now.monotonic.0.saturating_add(self.pause);
         true
+    }
+}
+
+/// When what was lost is sent again: at once the first time. A message that the log keeps as a
+/// conflict looks lost each time, and leaves an entry each time.
+#[derive(Clone, Debug)]
+pub(crate) struct Losses {
+    waiting: bool,
+    next_at: i64,
+    pause: i64,
+}
+
+impl Default for Losses {
+    fn default() -> Losses {
+        Losses {
+            waiting: false,
+            next_at: i64::MIN,
+            pause: FILL_MIN_NS,
+        }
+    }
+}
+
+impl Losses {
+    /// Whether it is to be sent again now, `lost` or what was lost before: at most each 5 s, more
+    /// seldom if it is lost again and again.
+    pub(crate) fn are_due(&mut self, lost: bool, now: Moment) -> bool {
+        self.waiting |= lost;
+        let now = now.monotonic.0;
+        if !self.waiting || now < self.next_at {
+            return false;
+        }
+        self.waiting = false;
+        let quiet = now.saturating_sub(self.next_at) >= self.pause;
+        self.pause = if quiet {
+            FILL_MIN_NS
+        } else {
+            self.pause.saturating_mul(2).min(LOST_MAX_NS)
+        };
+        self.next_at = now.saturating_add(self.pause);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledger_core::Nanos;
+
+    #[test]
+    fn what_is_lost_again_and_again_is_sent_at_once_and_then_more_and_more_seldom() {
+        let mut losses = Losses::default();
+        let mut due = Vec::new();
+        for second in 0..200_i64 {
+            let now = Moment {
+                monotonic: Nanos(second * 1_000_000_000),
+                wall: Nanos(0),
+            };
+            if losses.are_due(second != 0 && second < 160, now) {
+                due.push(second);
+            }
+        }
+        assert_eq!(due, [1, 6, 16, 36, 66, 96, 126, 156, 186]);
     }
 }

@@ -75,6 +75,20 @@ fn what_a_carrier_lost_is_sent_again() {
 }
 
 #[test]
+fn a_refusal_is_over_when_something_is_carried() {
+    let mut rig = Rig::new("audit");
+    rig.way.lock().unwrap().carried = true;
+    rig.way.lock().unwrap().refuses = true;
+    rig.append("audit", rows(1..=10));
+    go_on(&mut rig, 3);
+    assert_eq!(refused(&rig), Some("no right"));
+    rig.way.lock().unwrap().refuses = false;
+    go_on(&mut rig, 70);
+    all_once(&rig, 10);
+    assert_eq!(refused(&rig), None);
+}
+
+#[test]
 fn what_the_log_does_not_take_is_refused_with_one_message_a_pause() {
     let mut rig = Rig::new("audit");
     rig.way.lock().unwrap().carried = true;

@@ -59,6 +59,8 @@ pub(crate) struct Way {
     pub(crate) carried: bool,
     /// Loses messages of records with these numbers, each time.
     pub(crate) loses: BTreeSet<u64>,
+    /// Whoever carries them refuses.
+    pub(crate) refuses: bool,
     /// Hands pieces over in another order, from this seed.
     pub(crate) reorders: Option<u64>,
     /// The numbers of records that were sent, in their order.
@@ -108,6 +110,10 @@ impl Bus for Cord {
     fn send(&mut self, source: SourceId, messages: &[Message]) -> Result<Sent, BusError> {
         self.check()?;
         let mut way = self.way.lock().unwrap();
+        if way.refuses {
+            let reason = "no right".to_owned();
+            return Err(BusError::Refused { reason });
+        }
         let record = |message: &&Message| message.stream == Stream::Record;
         let numbers = messages.iter().filter(record).map(|m| m.sequence.0);
         way.sent.extend(numbers);

@@ -20,7 +20,7 @@ use crate::clock::Moment;
 use crate::flight::{Flight, Parcel};
 use crate::journal::{Cursor, Journal};
 use crate::journal_error::JournalError;
-use crate::resending::{Again, Holes};
+use crate::resending::{Again, Holes, Losses};
 
 #[path = "flying.rs"]
 mod flying;
@@ -106,6 +106,7 @@ pub(crate) struct Sending {
     /// What is sent again before `sent`.
     again: Again,
     holes: Holes,
+    losses: Losses,
     /// What was covered when something was last found lost.
     lost_at: Option<Acknowledged>,
     /// How the streams stood after frames that were sent of late: what is acknowledged is mostly
@@ -142,6 +143,7 @@ impl Sending {
             sent: Cursor::default(),
             again: Again::All,
             holes: Holes::default(),
+            losses: Losses::default(),
             lost_at: None,
             ends: VecDeque::new(),
             recent: None,
@@ -167,7 +169,7 @@ impl Sending {
                     (self.trying, self.refused) = (None, None);
                 }
                 self.heard = Some(heard.clone());
-                if lost {
+                if self.losses.are_due(lost, now) {
                     self.was_lost(&heard, now);
                 }
                 Some(heard)
@@ -398,6 +400,7 @@ impl Sending {
                     *next_at = now.monotonic.0.saturating_add(REFUSED_NS);
                     return false;
                 }
+                self.refused = None;
             }
             Err(error) => {
                 self.failed(&error, now);
