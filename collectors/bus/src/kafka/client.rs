@@ -152,7 +152,11 @@ impl KafkaFailed {
         use RDKafkaErrorCode as Code;
         let brokers = brokers.addresses().to_owned();
         let said = || talk.last().unwrap_or_else(|| plain(error));
-        match error.rdkafka_error_code() {
+        let code = match error {
+            KafkaError::AdminOp(code) => Some(*code),
+            error => error.rdkafka_error_code(),
+        };
+        match code {
             Some(
                 Code::TopicAuthorizationFailed
                 | Code::GroupAuthorizationFailed
@@ -211,6 +215,13 @@ impl From<PrivateFileError> for KafkaFailed {
     }
 }
 
+/// A complaint without how long it took and how often it was heard, which is another each time:
+/// the same trouble is to be said once.
+fn without_counts(reason: &str) -> &str {
+    let end = reason.rfind(" (after ").unwrap_or(reason.len());
+    reason.get(..end).unwrap_or(reason)
+}
+
 /// What a client said last of its connections, and the context that hears it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Talk(Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>);
@@ -244,7 +255,7 @@ impl ClientContext for Talk {
         // That all are down follows from what was said of each, which says more.
         if code != RDKafkaErrorCode::AllBrokersDown {
             let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            *said = Some((code, reason.to_owned()));
+            *said = Some((code, without_counts(reason).to_owned()));
         }
         tracing::debug!(reason, "kafka connection");
     }
@@ -332,7 +343,9 @@ pub(crate) fn consumer(
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
-        .set("check.crcs", "true");
+        .set("check.crcs", "true")
+        // What an answer, or a batch that was compressed, may take in memory.
+        .set("receive.message.max.bytes", "67108864");
     for (key, value) in set {
         client.set(*key, *value);
     }
@@ -374,4 +387,35 @@ pub(crate) fn code(code: RDKafkaRespErr) -> RDKafkaErrorCode {
 /// UTF-8, which anybody can write: `None` then.
 pub(crate) fn reading_headers<T>(read: impl FnOnce() -> T) -> Option<T> {
     panic::catch_unwind(AssertUnwindSafe(read)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::BrokersConfig;
+    use super::*;
+
+    #[test]
+    fn the_same_trouble_has_the_same_words_and_a_missing_right_is_told_from_others() {
+        let brokers = BrokersConfig {
+            brokers: "localhost:1".to_owned(),
+            ..BrokersConfig::default()
+        };
+        let brokers = brokers.check().unwrap();
+        let talk = Talk::default();
+        let down = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+        let hear = |times: &str| {
+            let text = format!("localhost:1: Connect failed: refused (after {times} in state X)");
+            let code = RDKafkaErrorCode::BrokerTransportFailure;
+            talk.error(KafkaError::Global(code), &text);
+            KafkaFailed::of(&down, "looking", &talk, &brokers)
+        };
+        let first = hear("1ms");
+        assert_eq!(first, hear("27ms"));
+        assert!(first.to_string().contains("Connect failed: refused;"));
+        let create = |code| KafkaFailed::of(&KafkaError::AdminOp(code), "x", &talk, &brokers);
+        let refused = create(RDKafkaErrorCode::TopicAuthorizationFailed);
+        assert!(matches!(refused, KafkaFailed::NotAllowed { .. }));
+        let other = create(RDKafkaErrorCode::InvalidReplicationFactor);
+        assert!(matches!(other, KafkaFailed::Failed { .. }));
+    }
 }

@@ -68,7 +68,8 @@ pub(crate) fn look(
     if let Some(found) = found {
         match found.error().map(super::client::code) {
             None => {
-                partitions = u32::try_from(found.partitions().len()).ok();
+                let count = u32::try_from(found.partitions().len()).ok();
+                partitions = count.filter(|count| *count > 0);
                 let first = found.partitions().first();
                 replicas = first.map_or(0, |first| first.replicas().len());
             }
@@ -78,9 +79,15 @@ pub(crate) fn look(
             Some(_) => {}
         }
     }
+    // Without an answer it would look like a cluster without a name, to which nobody moved.
     let cluster = consumer.client().fetch_cluster_id(wait);
+    let cluster = cluster.filter(|id| !id.is_empty());
+    let cluster = cluster.ok_or_else(|| KafkaFailed::Failed {
+        what: "asking for the cluster".to_owned(),
+        reason: "the brokers do not say which cluster they are".to_owned(),
+    })?;
     Ok(Found {
-        cluster: cluster.unwrap_or_default(),
+        cluster,
         brokers: metadata.brokers().len(),
         partitions,
         replicas,
@@ -170,7 +177,11 @@ impl<'a> Admin<'a> {
         let count = i32::try_from(partitions).unwrap_or(1);
         let mut new = NewTopic::new(topic, count, TopicReplication::Fixed(replicas));
         new = match cleanup {
-            Cleanup::Delete => new.set("cleanup.policy", "delete"),
+            // One compression, so that the brokers do not hand on others: of those a reader cannot
+            // bound what a small record becomes in memory.
+            Cleanup::Delete => new
+                .set("cleanup.policy", "delete")
+                .set("compression.type", "zstd"),
             // Acknowledgements are few: the tail that is not compacted stays short.
             Cleanup::Compact => new
                 .set("cleanup.policy", "compact")
@@ -259,6 +270,13 @@ impl<'a> Admin<'a> {
             warnings.push(format!(
                 "topic {topic}: max.message.bytes is {bytes}, so the largest events are not taken: \
                  set it to {MESSAGE_BYTES_MIN} or more"
+            ));
+        }
+        let compression = value("compression.type").unwrap_or_default();
+        if cleanup == Cleanup::Delete && !["zstd", "uncompressed"].contains(&compression.as_str()) {
+            warnings.push(format!(
+                "topic {topic}: compression.type is {compression}, so that whoever may write can \
+                 fill the ledger's memory with one small record: set it to zstd"
             ));
         }
         if found.replicas < REPLICAS {
