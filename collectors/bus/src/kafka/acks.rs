@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keys_public::Note;
+use keys_public::{LogKeys, Note};
 use keys_secret::SecretKey32;
 use ledger_core::{Checkpoint, SourceId, TreeSize, verify_consistency};
 use ledger_log::Coverage;
@@ -23,13 +23,16 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::ack::{ACK_BYTES_MAX, LOG_KEY, LogAck, Passed, SourceAck, ack_mac, source_key};
 use super::client::{ANSWER_WAIT, KafkaFailed, Talk, settings};
-use super::config::PARTITIONS_MAX;
 use super::form::H_MAC;
 use super::hearing::{acks_reader, from_beginning};
 use super::intake::Context;
 use super::place::{PartitionPlace, TopicPlace, partition_key, read, topic_key};
 use super::topics::{acks_topic, events_topic};
 
+/// What is said of a record under the log's name that it did not write.
+const NOT_OURS: &str = "a `log` record of the acks topic that this log did not write";
+/// Bytes of checkpoints that are held before they are looked at.
+const CLAIMS_BYTES_MAX: usize = 4 << 20;
 /// Longest reading of the acks topic to its end.
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// Longest wait for a transaction.
@@ -195,7 +198,8 @@ impl AcksWriter {
             let mac = ack_mac(self.key(context, state.id)?, state.id, &value);
             sources.push((state.id, value, mac));
         }
-        let passed: Vec<Passed> = (0..PARTITIONS_MAX)
+        // Messages of sources lie in these alone, whatever was added later.
+        let passed: Vec<Passed> = (0..topic.partitions)
             .filter_map(|partition| {
                 let position = covered.position(&partition_key(&self.events, partition))?;
                 let place = read::<PartitionPlace>(position)?;
@@ -331,27 +335,29 @@ fn last_word(
     let what = format!("reading topic {topic}");
     let failed = |error: &KafkaError| KafkaFailed::of(error, &what, talk, brokers);
     from_beginning(&client, topic).map_err(|error| failed(&error))?;
+    let pair = context.keystore.log_signing_keys(context.paths.origin());
+    let pair = pair.map_err(|error| KafkaFailed::Log(error.to_string()))?;
+    let mut claims = Claims::default();
     let until = Instant::now() + READ_WAIT;
-    let mut best: Option<Checkpoint> = None;
     while Instant::now() < until && !context.stop.load(Ordering::Relaxed) {
         match client.poll(LOOK_EVERY) {
             None => {}
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(best),
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                claims.settle(context, pair.public());
+                return Ok(claims.best);
+            }
             Some(Err(error)) => return Err(failed(&error)),
             Some(Ok(record)) => {
                 let value = record.payload().unwrap_or_default();
                 if record.key() != Some(LOG_KEY.as_bytes()) || value.len() > ACK_BYTES_MAX {
                     continue;
                 }
-                let Some(found) = LogAck::read(value)
-                    .ok()
-                    .and_then(|word| signed(context, &word))
-                else {
-                    context.warn("a `log` record of the acks topic that this log did not write");
-                    continue;
-                };
-                if best.as_ref().is_none_or(|best| found.size >= best.size) {
-                    best = Some(found);
+                match LogAck::read(value) {
+                    Ok(word) => claims.hear(word),
+                    Err(_) => context.warn(NOT_OURS),
+                }
+                if claims.bytes > CLAIMS_BYTES_MAX {
+                    claims.settle(context, pair.public());
                 }
             }
         }
@@ -360,11 +366,43 @@ fn last_word(
     Err(failed(&late))
 }
 
-fn signed(context: &Context, word: &LogAck) -> Option<Checkpoint> {
-    let pair = context.keystore.log_signing_keys(context.paths.origin());
-    let note = Note::parse(word.checkpoint.as_bytes()).ok()?;
-    let signed = pair.ok()?.public().verify(&note).ok()?;
-    Some(signed.checkpoint().clone())
+/// Checkpoints that the topic holds under the log's name. One was said each second or more often,
+/// and the topic keeps them for an hour: only the greatest are verified.
+#[derive(Default)]
+struct Claims {
+    held: Vec<(u64, String)>,
+    bytes: usize,
+    /// The greatest that has the log's own signatures.
+    best: Option<Checkpoint>,
+}
+
+impl Claims {
+    fn hear(&mut self, word: LogAck) {
+        self.bytes = self.bytes.saturating_add(word.checkpoint.len() + 64);
+        self.held.push((word.size, word.checkpoint));
+    }
+
+    /// Verifies what is held, greatest and latest first, until one is ours.
+    fn settle(&mut self, context: &Context, keys: &LogKeys) {
+        self.bytes = 0;
+        let mut held = std::mem::take(&mut self.held);
+        held.reverse();
+        held.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+        for (size, note) in held {
+            if self.best.as_ref().is_some_and(|best| best.size.0 > size) {
+                return;
+            }
+            let note = Note::parse(note.as_bytes()).ok();
+            let signed = note.and_then(|note| keys.verify(&note).ok());
+            match signed.filter(|signed| signed.checkpoint().size.0 == size) {
+                Some(signed) => {
+                    self.best = Some(signed.checkpoint().clone());
+                    return;
+                }
+                None => context.warn(NOT_OURS),
+            }
+        }
+    }
 }
 
 /// Whether the log holds what the checkpoint covers.

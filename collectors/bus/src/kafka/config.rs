@@ -136,7 +136,7 @@ pub struct LedgerSettings {
 /// Ways to log in that are offered.
 const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
 /// Most partitions: each has a position, and the log keeps 4,096.
-pub(crate) const PARTITIONS_MAX: u32 = 1024;
+const PARTITIONS_MAX: u32 = 1024;
 /// Longest name of a topic (Kafka's own bound).
 const TOPIC_BYTES_MAX: usize = 249;
 

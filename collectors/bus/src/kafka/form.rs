@@ -136,12 +136,18 @@ pub fn read<'h>(
     home: &Home,
 ) -> Result<Head, NotOurs> {
     let mut found = Found::default();
+    let mut wrong = Ok(());
     for (name, value) in headers {
-        found.take(name, value.unwrap_or_default())?;
+        let value = value.unwrap_or_default();
+        // Asked first: of another tenant's record nothing may be said, not even what is wrong in
+        // it.
+        if name == H_SOURCE && of_home(value, home) == Err(NotOurs::OtherTenant) {
+            return Err(NotOurs::OtherTenant);
+        }
+        wrong = wrong.and(found.take(name, value));
     }
-    let source = found.source.ok_or(NotOurs::Missing(H_SOURCE))?;
-    // Asked first: of another tenant's record nothing may be said, not even what is wrong in it.
-    let source = of_home(source, home)?;
+    wrong?;
+    let source = of_home(found.source.ok_or(NotOurs::Missing(H_SOURCE))?, home)?;
     let exactly = |name, value: Option<&[u8]>, expected: &str| match value {
         None => Err(NotOurs::Missing(name)),
         Some(value) if value == expected.as_bytes() => Ok(()),
@@ -364,6 +370,10 @@ mod tests {
             headers.retain(|header| header.0 == H_SOURCE);
             name.clone_into(&mut headers[0].1);
             assert_eq!(decode(&headers), Err(NotOurs::OtherTenant));
+            let twice = (H_TYPE.to_owned(), String::new());
+            let mut before = vec![twice.clone(), twice];
+            before.extend(headers);
+            assert_eq!(decode(&before), Err(NotOurs::OtherTenant));
         }
         // A tenant whose name begins with ours is another one.
         let longer = "urn:custody:source:db.example.org/main2:7";

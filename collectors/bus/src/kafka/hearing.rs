@@ -31,7 +31,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Partitions that are remembered: more than a topic of ours has.
-const PARTITIONS_MAX: usize = 4096;
+const PARTITIONS_MAX: u32 = 4096;
 
 /// What was heard.
 #[derive(Debug, Default)]
@@ -122,10 +122,11 @@ fn nothing_said(heard: &Heard) -> BusError {
     }
 }
 
-/// Starts to hear. The thread ends when `stop` is set.
+/// Starts to hear; `logs` is what the origins of the tenant's logs begin with. The thread ends when
+/// `stop` is set.
 pub(crate) fn hear(
     brokers: Brokers,
-    topic: String,
+    (topic, logs): (String, String),
     sources: HashMap<SourceId, SecretKey32>,
     (hearing, stop): (Arc<Hearing>, Arc<AtomicBool>),
 ) -> Result<JoinHandle<()>, KafkaFailed> {
@@ -135,6 +136,7 @@ pub(crate) fn hear(
     let ear = Ear {
         brokers,
         topic,
+        logs,
         sources,
         hearing,
         talk,
@@ -174,6 +176,7 @@ pub(crate) fn from_beginning(client: &BaseConsumer<Talk>, topic: &str) -> Result
 struct Ear {
     brokers: Brokers,
     topic: String,
+    logs: String,
     sources: HashMap<SourceId, SecretKey32>,
     hearing: Arc<Hearing>,
     talk: Talk,
@@ -229,7 +232,9 @@ impl Ear {
             return;
         }
         if key == LOG_KEY.as_bytes() {
-            if let Ok(log) = LogAck::read(value) {
+            // Another deployment may have a tenant of the same name.
+            let log = LogAck::read(value).ok();
+            if let Some(log) = log.filter(|log| log.origin.starts_with(&self.logs)) {
                 self.passed(&log);
             }
             return;
@@ -264,7 +269,9 @@ impl Ear {
 
     fn passed(&self, log: &LogAck) {
         let mut heard = self.hearing.lock();
-        for passed in log.partitions.iter().take(PARTITIONS_MAX) {
+        // Nothing proves who wrote it, so it is bounded.
+        let partitions = log.partitions.iter();
+        for passed in partitions.filter(|passed| passed.partition < PARTITIONS_MAX) {
             heard.log.insert(passed.partition, *passed);
         }
     }

@@ -104,7 +104,7 @@ impl KafkaLink {
         shared.carrier()?;
         let hearing = hear(
             brokers.clone(),
-            acks_topic(tenant),
+            (acks_topic(tenant), format!("{deployment}/{tenant}/")),
             sources,
             (shared.heard.clone(), shared.stop.clone()),
         )?;
