@@ -49,6 +49,8 @@ pub(crate) struct Context {
     pub(crate) reader: Reader,
     pub(crate) keystore: Keystore,
     pub(crate) stop: Arc<AtomicBool>,
+    /// The last session ended at a batch that cannot be decompressed.
+    pub(crate) unreadable: AtomicBool,
     /// The tenant's key: of digests of what is not masked.
     key: SecretKey32,
     status: Arc<Mutex<BusStatus>>,
@@ -93,13 +95,17 @@ impl Intake {
             reader,
             keystore,
             stop: stop.clone(),
+            unreadable: AtomicBool::new(false),
             key,
             status: status.clone(),
             acks: Mutex::new(None),
         };
         let thread = thread::Builder::new()
             .name("kafka-intake".to_owned())
-            .spawn(move || context.run())
+            .spawn(move || {
+                let _guard = Unsaid(context.status.clone());
+                context.run();
+            })
             .map_err(IntakeError::Thread)?;
         Ok(Intake {
             status,
@@ -135,6 +141,19 @@ impl Intake {
 impl Drop for Intake {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Says in the status that the thread ended, if it ends by a panic.
+struct Unsaid(Arc<Mutex<BusStatus>>);
+
+impl Drop for Unsaid {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let mut status = lock(&self.0);
+            status.state = BusState::Stopped;
+            status.error = Some("it failed inside: look at the messages, and restart".to_owned());
+        }
     }
 }
 
@@ -191,6 +210,7 @@ impl Context {
         let mut session = Session::connect(self)?;
         let mut acks = AcksWriter::open(self)?;
         session.find_places()?;
+        session.pass_unreadable()?;
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
             let writing = scope.spawn(|| {

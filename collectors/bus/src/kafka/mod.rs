@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`form`] (a message as a record), [`ack`] (what the log says back) · [`config`],
 //! `client`, [`topics`] · the agent's end: `hearing`, [`link`] · the ledger's end: `place`,
-//! `notice`, `gather`, `foreign`, `session`, `places`, `acks`, [`intake`], [`status`].
+//! `notice`, `gather`, `foreign`, `session`, `places`, `unreadable`, `acks`, [`intake`],
+//! [`status`].
 //!
 //! An agent: [`BrokersConfig::check`], [`KafkaLink::connect`] with the keys of its sources, then
 //! [`KafkaLink::bus`] for each. A ledger: [`LedgerConfig::check`], [`Intake::start`] beside an open
@@ -31,6 +32,7 @@ mod notice;
 mod place;
 mod places;
 mod session;
+mod unreadable;
 
 pub use client::KafkaFailed;
 pub use config::{

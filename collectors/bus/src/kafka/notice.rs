@@ -31,6 +31,13 @@ pub(crate) enum Notice {
         /// How many.
         count: u64,
     },
+    /// Offsets whose records no reader can decompress.
+    Unreadable {
+        /// The first.
+        from: u64,
+        /// How many.
+        count: u64,
+    },
     /// The partition does not hold what was read from it: it was made anew.
     Anew {
         /// The offset that was to come next.
@@ -52,6 +59,7 @@ impl Notice {
         match self {
             Notice::Began { .. } => "topic.began",
             Notice::Lost { .. } => "topic.lost",
+            Notice::Unreadable { .. } => "topic.unreadable",
             Notice::Anew { .. } => "topic.anew",
             Notice::Moved { .. } => "topic.moved",
         }
@@ -60,7 +68,7 @@ impl Notice {
     fn severity(&self) -> u8 {
         match self {
             Notice::Began { .. } => 1,
-            Notice::Lost { .. } | Notice::Anew { .. } => 4,
+            Notice::Lost { .. } | Notice::Unreadable { .. } | Notice::Anew { .. } => 4,
             Notice::Moved { .. } => 3,
         }
     }
@@ -74,6 +82,10 @@ impl Notice {
             Notice::Lost { from, count } => format!(
                 "{place}: {count} offsets from {from} were deleted before they were read; agents \
                  send again what their journals hold"
+            ),
+            Notice::Unreadable { from, count } => format!(
+                "{place}: {count} offsets from {from} are compressed in a way that no reader \
+                 takes: they are passed over; whoever wrote them is no agent"
             ),
             Notice::Anew { next, why } => format!(
                 "{place} was made anew ({why}): it was read up to offset {next}, and is read again \

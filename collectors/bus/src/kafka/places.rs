@@ -254,7 +254,11 @@ impl Session<'_> {
         Ok((place, None))
     }
 
-    fn watermarks(&self, topic: &str, partition: u32) -> Result<(u64, u64), KafkaFailed> {
+    pub(super) fn watermarks(
+        &self,
+        topic: &str,
+        partition: u32,
+    ) -> Result<(u64, u64), KafkaFailed> {
         let (low, high) = self
             .client
             .fetch_watermarks(topic, number(partition), ANSWER_WAIT)
@@ -296,7 +300,7 @@ impl Session<'_> {
     }
 
     /// Appends a notice, and with it where reading goes on; returns when it is durable.
-    fn say(
+    pub(super) fn say(
         &self,
         partition: &mut Partition,
         notice: &Notice,
@@ -336,11 +340,18 @@ impl Session<'_> {
             PartitionKind::Foreign(name, platform, _) => (name.clone(), platform.as_str()),
         };
         let platform = platform.to_owned();
-        let state = self
-            .context
-            .door
-            .clone()
-            .register(&SourceSpec { name, platform });
-        Ok(state.map_err(of_log)?.id)
+        let mut door = self.context.door.clone();
+        let state = door.register(&SourceSpec { name, platform });
+        let state = state.map_err(of_log)?;
+        if state.keyed {
+            // What has no MAC would be appended as forged in its name.
+            let topic = &partition.topic;
+            return Err(KafkaFailed::Log(format!(
+                "the source {} is that of an agent, so topic {topic} cannot be read as it: use \
+                 another name in bus.kafka.foreign.source",
+                state.name
+            )));
+        }
+        Ok(state.id)
     }
 }

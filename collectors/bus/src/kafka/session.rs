@@ -133,8 +133,10 @@ impl<'c> Session<'c> {
     fn read_on(&mut self) -> Result<(), KafkaFailed> {
         while !self.context.stop.load(Ordering::Relaxed) {
             self.context.acks_failed()?;
-            let found = self.gather()?;
+            let found = self.gather();
+            // What came before a failure is taken: the next session begins behind it.
             self.hand_over()?;
+            let found = found?;
             self.reap(if found == 0 { 0 } else { TICKETS_MAX })?;
         }
         Ok(())
@@ -192,6 +194,13 @@ impl<'c> Session<'c> {
                 let failed = self.failed(error, what);
                 self.context.state(BusState::Waiting, Some(failed));
                 Ok(())
+            }
+            Some(Code::BadCompression) => {
+                self.context.unreadable.store(true, Ordering::Relaxed);
+                Err(KafkaFailed::Failed {
+                    what: what.to_owned(),
+                    reason: "a batch cannot be decompressed: it is passed over".to_owned(),
+                })
             }
             // Out of range, a right that was taken away, and whatever else: looked at anew.
             _ => Err(self.failed(error, what)),

@@ -183,6 +183,38 @@ fn offsets_that_are_gone(broker: &Broker) {
     intake.stop();
 }
 
+fn a_batch_that_no_reader_takes(broker: &Broker) {
+    let ledger = Ledger::of("bomb");
+    let mine = ledger.source("mine");
+    let intake = ledger.intake(broker);
+    reads(&intake);
+    let link = ledger.link(broker, &[mine.source]);
+    let mut bus = link.bus(mine.source);
+    let messages = sealed(&mine, 40);
+    carry(&mut bus, mine.source, &messages[..20]);
+    covered(&mut bus, mine.source, &messages[..20]);
+    let mut large = config(broker);
+    large
+        .set("compression.type", "zstd")
+        .set("message.max.bytes", "200000000");
+    let producer: BaseProducer = large.create().unwrap();
+    let (topic, zeros) = (events_topic("bomb"), vec![0; 100 << 20]);
+    let partition = i32::try_from(mine.source.0 % 2).unwrap();
+    let record = BaseRecord::<[u8], [u8]>::to(&topic).partition(partition);
+    let sent = producer.send(record.payload(&zeros));
+    sent.map_err(|error| error.0).unwrap();
+    producer.flush(WAIT).unwrap();
+    carry(&mut bus, mine.source, &messages[20..]);
+    covered(&mut bus, mine.source, &messages);
+    all_once(&ledger, mine.source, 40, true);
+    assert_eq!(said(&ledger, "1 offsets from 20 are compressed"), 1);
+    intake.stop();
+    let intake = ledger.intake(broker);
+    reads(&intake);
+    intake.stop();
+    assert_eq!(said(&ledger, "topic.unreadable"), 1);
+}
+
 fn a_second_ledger(broker: &Broker) {
     let ledger = Ledger::of("second");
     let mine = ledger.source("mine");
@@ -494,6 +526,7 @@ fn what_a_topic_can_do_to_the_ledger() {
         ("stray", records_that_are_no_messages),
         ("anew", a_topic_made_anew),
         ("lost", offsets_that_are_gone),
+        ("bomb", a_batch_that_no_reader_takes),
         ("second", a_second_ledger),
         ("older", a_log_from_an_old_copy),
         ("liar", an_acknowledgement_by_somebody),
