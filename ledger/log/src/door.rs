@@ -256,6 +256,10 @@ impl Ticket {
 }
 
 pub(crate) fn gone(shared: &Shared) -> DoorError {
+    if shared.stopped().is_none() && !shared.is_line_over() {
+        // An answer is dropped a moment before the reason is known.
+        shared.wait_longer_than(TreeSize(u64::MAX), ANSWER_LOOK);
+    }
     let closed = || "it was closed".to_owned();
     DoorError::Stopped {
         reason: shared.stopped().unwrap_or_else(closed),
