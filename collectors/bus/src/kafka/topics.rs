@@ -272,12 +272,8 @@ impl<'a> Admin<'a> {
                  set it to {MESSAGE_BYTES_MIN} or more"
             ));
         }
-        let compression = value("compression.type").unwrap_or_default();
-        if cleanup == Cleanup::Delete && !["zstd", "uncompressed"].contains(&compression.as_str()) {
-            warnings.push(format!(
-                "topic {topic}: compression.type is {compression}, so that whoever may write can \
-                 fill the ledger's memory with one small record: set it to zstd"
-            ));
+        if cleanup == Cleanup::Delete {
+            warnings.extend(other_compression(topic, value("compression.type")));
         }
         if found.replicas < REPLICAS {
             warnings.push(format!(
@@ -293,4 +289,16 @@ impl<'a> Admin<'a> {
         }
         Ok(())
     }
+}
+
+/// What to say of the compression of an events topic.
+fn other_compression(topic: &str, value: Option<String>) -> Option<String> {
+    let value = value.unwrap_or_default();
+    let bounded = ["zstd", "uncompressed"].contains(&value.as_str());
+    (!bounded).then(|| {
+        format!(
+            "topic {topic}: compression.type is {value}, so that whoever may write can fill the \
+             ledger's memory with one small record: set it to zstd"
+        )
+    })
 }
