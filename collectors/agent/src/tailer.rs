@@ -272,7 +272,9 @@ impl Tailer {
         let known = |inode| inode != 0 && inodes.contains(&inode);
         let folder = self.tailing.files.folder().to_owned();
         match look(&self.tailing.files, &known, &elsewhere) {
-            Ok(sight) => {
+            // Names that do not come to rest: the next poll looks again.
+            Ok(None) => {}
+            Ok(Some(sight)) => {
                 if std::mem::take(&mut self.unreadable) {
                     self.say(&Notice::Readable { path: folder }, wall);
                 }

@@ -19,7 +19,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::place::{PartitionPlace, partition_key, read};
 use super::topics::events_topic;
-use super::{BrokersConfig, BusState, Intake, KafkaLink, LedgerConfig};
+use super::{BrokersConfig, BusState, Intake, KafkaLink, LedgerConfig, LedgerSettings};
 use crate::bus::{Bus as _, Sent};
 use crate::chain::{Chain, Credentials};
 
@@ -123,14 +123,22 @@ impl Ledger {
         broker: &Broker,
         set: impl FnOnce(&mut LedgerConfig),
     ) -> Intake {
+        let settings = self.settings(broker, set);
+        Intake::start(&settings, &self.paths, (self.log.door(), self.log.reader())).unwrap()
+    }
+
+    pub(super) fn settings(
+        &self,
+        broker: &Broker,
+        set: impl FnOnce(&mut LedgerConfig),
+    ) -> LedgerSettings {
         let mut config = LedgerConfig {
             brokers: broker.address.clone(),
             partitions: 2,
             ..LedgerConfig::default()
         };
         set(&mut config);
-        let settings = config.check().unwrap();
-        Intake::start(&settings, &self.paths, (self.log.door(), self.log.reader())).unwrap()
+        config.check().unwrap()
     }
 
     pub(super) fn link(&self, broker: &Broker, sources: &[SourceId]) -> KafkaLink {

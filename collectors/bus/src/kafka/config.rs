@@ -131,14 +131,16 @@ pub struct LedgerSettings {
     pub(crate) create_topics: bool,
     pub(crate) cluster: String,
     pub(crate) foreign: Vec<ForeignConfig>,
+    /// An operator goes on with a log that lacks what the acks topic says it held.
+    pub(crate) accepts_older: bool,
 }
 
 /// Ways to log in that are offered.
 const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
 /// Most partitions: each has a position, and the log keeps 4,096.
 const PARTITIONS_MAX: u32 = 1024;
-/// Longest name of a topic (Kafka's own bound).
-const TOPIC_BYTES_MAX: usize = 249;
+/// Longest name of a topic: with a partition's number behind it, it must be the key of a position.
+const TOPIC_BYTES_MAX: usize = 240;
 
 fn refused<T>(key: &str, reason: impl Into<String>) -> Result<T, KafkaConfigError> {
     Err(KafkaConfigError {
@@ -243,6 +245,7 @@ impl LedgerConfig {
             create_topics: self.create_topics,
             cluster: self.cluster,
             foreign: self.foreign,
+            accepts_older: false,
         })
     }
 }
@@ -278,6 +281,16 @@ impl LedgerSettings {
     /// How to reach the brokers.
     pub fn brokers(&self) -> &Brokers {
         &self.brokers
+    }
+
+    /// The same, going on with a log that lacks what the acks topic says it held: a notice in the
+    /// log says so.
+    #[must_use]
+    pub fn accepting_older(self) -> LedgerSettings {
+        LedgerSettings {
+            accepts_older: true,
+            ..self
+        }
     }
 }
 

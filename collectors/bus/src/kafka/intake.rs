@@ -56,6 +56,8 @@ pub(crate) struct Context {
     status: Arc<Mutex<BusStatus>>,
     /// Why the acks topic is not written any more.
     acks: Mutex<Option<KafkaFailed>>,
+    /// What the topic says was signed and what the log has, where an operator goes on.
+    accepted: Mutex<Option<(u64, u64)>>,
 }
 
 /// Why there is no intake.
@@ -99,6 +101,7 @@ impl Intake {
             key,
             status: status.clone(),
             acks: Mutex::new(None),
+            accepted: Mutex::new(None),
         };
         let thread = thread::Builder::new()
             .name("kafka-intake".to_owned())
@@ -210,6 +213,7 @@ impl Context {
         let mut session = Session::connect(self)?;
         let mut acks = AcksWriter::open(self)?;
         session.find_places()?;
+        session.say_accepted()?;
         session.pass_unreadable()?;
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -225,6 +229,16 @@ impl Context {
             }
             read
         })
+    }
+
+    /// An operator goes on with fewer or other entries than were signed: said in the log.
+    pub(crate) fn accept(&self, sizes: (u64, u64)) {
+        *lock(&self.accepted) = Some(sizes);
+    }
+
+    /// What was accepted and is to be said.
+    pub(crate) fn accepted(&self) -> Option<(u64, u64)> {
+        lock(&self.accepted).take()
     }
 
     fn pause(&self, pause: Duration) {

@@ -280,6 +280,20 @@ fn a_log_from_an_old_copy(broker: &Broker) {
     assert!(error.contains("restored or cloned"), "{error}");
     assert_eq!(older.log.door().size(), size, "nothing is appended");
     intake.stop();
+    // An operator goes on: the log says so, and messages are taken again.
+    let settings = older.settings(broker, |_| ()).accepting_older();
+    let ways = (older.log.door(), older.log.reader());
+    let intake = Intake::start(&settings, &older.paths, ways).unwrap();
+    reads(&intake);
+    let status = older.log.door().status().unwrap().sources;
+    let own = status.iter().find(|one| one.name == "kafka:events/0");
+    let said = older.statements(SourceId(own.unwrap().id));
+    assert!(
+        said.iter()
+            .any(|text| text.contains("an operator accepted it")),
+        "{said:?}"
+    );
+    intake.stop();
 }
 
 fn records_that_are_no_messages(broker: &Broker) {
