@@ -101,7 +101,7 @@ fn the_bus_is_a_word_or_a_table() {
     refused(
         &format!("{GOOD}{KAFKA_TEXT}[bus.kafka.tls]\nca = \"\"\n"),
         &[],
-        "custody.toml:10: bus.kafka.tls.ca is not set: give the file of the brokers' authority",
+        "custody.toml:11: bus.kafka.tls.ca is not set: give the file of the brokers' authority",
     );
     refused(
         &format!("{GOOD}[bus.kafka]\nbroker = \"127.0.0.1:9092\"\n"),
