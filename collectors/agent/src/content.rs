@@ -13,6 +13,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::position::{FileId, FilePosition, HASHED_BYTES, digest};
 use crate::segment::read_at;
+use crate::sight::Seen;
 
 /// What is asked of the system about a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +69,22 @@ impl Content {
         }
         let gzip = gzip.then(|| Gzip::new(&file)).transpose()?;
         Ok(Content { file, gzip })
+    }
+
+    /// The file that was seen, and no other: between the look and now another may have got its name,
+    /// and what that one holds says nothing about this one.
+    pub(crate) fn open_seen(seen: &Seen) -> io::Result<Content> {
+        Content::open_as(&seen.path, seen.gzip, &seen.stat.id)
+    }
+
+    /// The file at `path`, if it is the one with this identity.
+    pub(crate) fn open_as(path: &Path, gzip: bool, id: &FileId) -> io::Result<Content> {
+        let content = Content::open(path, gzip)?;
+        if content.stat()?.id.may_be(id) {
+            Ok(content)
+        } else {
+            Err(io::ErrorKind::Interrupted.into())
+        }
     }
 
     pub(crate) fn is_gzip(&self) -> bool {

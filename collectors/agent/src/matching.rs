@@ -58,7 +58,7 @@ impl Settling {
 impl Tracked {
     /// Reads what a content is recognised by, for one that will not be read.
     pub(crate) fn recognise(&mut self) {
-        let head = Content::open(&self.path, self.gzip)
+        let head = Content::open_as(&self.path, self.gzip, &self.position.id)
             .and_then(|mut content| content.read(0, HASHED_BYTES))
             .unwrap_or_default();
         self.position.offset = head.len() as u64;
@@ -175,8 +175,7 @@ impl Tailer {
             if !plausible || !self.settling.is_settled(seen, now) {
                 continue;
             }
-            let found = Content::open(&seen.path, seen.gzip)
-                .and_then(|mut content| content.is_at(&position));
+            let found = Content::open_seen(seen).and_then(|mut content| content.is_at(&position));
             if found.unwrap_or(false) {
                 return Some(seen.clone());
             }
@@ -331,7 +330,6 @@ fn is_known(known: &BTreeMap<Generation, Tracked>, seen: &Seen) -> bool {
 }
 
 fn holds(seen: &Seen, tracked: &Tracked) -> bool {
-    let found = Content::open(&seen.path, seen.gzip)
-        .and_then(|mut content| content.is_at(&tracked.position));
+    let found = Content::open_seen(seen).and_then(|mut content| content.is_at(&tracked.position));
     found.unwrap_or(false)
 }

@@ -298,6 +298,7 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Content;
 
     #[test]
     fn names_are_told_apart() {
@@ -368,6 +369,21 @@ mod tests {
             }
             assert!(looked > 5, "{looked}");
         });
+    }
+
+    #[test]
+    fn a_file_that_got_the_name_after_the_look_is_not_taken_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        fs::write(&path, "one").unwrap();
+        let files = Files::named(&path).unwrap();
+        let sight = look(&files, &|_| false, &[]).unwrap().unwrap();
+        let seen = &sight.files[0];
+        assert!(Content::open_seen(seen).is_ok(), "the twin");
+        fs::rename(&path, folder.path().join("audit.log.1")).unwrap();
+        fs::write(&path, "another").unwrap();
+        let moved = Content::open_seen(seen).unwrap_err();
+        assert_eq!(moved.kind(), io::ErrorKind::Interrupted);
     }
 
     #[test]

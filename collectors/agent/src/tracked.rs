@@ -148,8 +148,7 @@ impl Tracked {
         if !self.gzip && seen.stat.size < self.position.offset {
             return false;
         }
-        let found = Content::open(&seen.path, seen.gzip)
-            .and_then(|mut content| content.is_at(&self.position));
+        let found = Content::open_seen(seen).and_then(|mut content| content.is_at(&self.position));
         match found {
             Ok(true) => {
                 self.checked = Some(now);

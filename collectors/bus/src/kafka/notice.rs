@@ -45,7 +45,7 @@ pub(crate) enum Notice {
         /// What shows it.
         why: &'static str,
     },
-    /// The acks topic holds a checkpoint of this log that the log does not, and an operator goes on.
+    /// The acks topic holds a checkpoint of this log that the log lacks, and an operator goes on.
     Older {
         /// Entries that the checkpoint covers.
         signed: u64,
