@@ -70,9 +70,9 @@ impl Content {
         let gzip = gzip.then(|| Gzip::new(&file)).transpose()?;
         Ok(Content { file, gzip })
     }
+
     /// The file that was seen, and no other: between the look and now another may have got its
     /// name, and what that one holds says nothing about this one.
-    /// and what that one holds says nothing about this one.
     pub(crate) fn open_seen(seen: &Seen) -> io::Result<Content> {
         Content::open_as(&seen.path, seen.gzip, &seen.stat.id)
     }
