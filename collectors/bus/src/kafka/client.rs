@@ -177,21 +177,14 @@ impl KafkaFailed {
                 | Code::RequestTimedOut
                 | Code::MessageTimedOut
                 | Code::BrokerNotAvailable,
-            ) if talk.is_login() => {
-                let reason = said();
-                KafkaFailed::LoginRefused { brokers, reason }
-            }
-            Some(
-                Code::AllBrokersDown
-                | Code::BrokerTransportFailure
-                | Code::Resolve
-                | Code::OperationTimedOut
-                | Code::RequestTimedOut
-                | Code::MessageTimedOut
-                | Code::BrokerNotAvailable,
             ) => {
                 let reason = said();
-                KafkaFailed::Away { brokers, reason }
+                // Brokers that hang up after a refused login are away only by the code.
+                if talk.is_login() {
+                    KafkaFailed::LoginRefused { brokers, reason }
+                } else {
+                    KafkaFailed::Away { brokers, reason }
+                }
             }
             _ => KafkaFailed::Failed {
                 what: what.to_owned(),
