@@ -266,12 +266,13 @@ fn clock(paths: &LogPaths, reader: &Reader) -> Finding {
     Finding::well("clock", "not before the last entry".to_owned())
 }
 
-/// Whether an agent showed that the log was restored from an older copy.
+/// Whether something showed that the log was restored from an older copy.
 fn restored(paths: &LogPaths) -> Option<Finding> {
     let mark = paths.root().join("state").join("log-restored");
     mark.exists().then(|| {
-        let what = "an agent has a receipt for entries that the log lacks: restore the newer copy, \
-                    or start with --accept-restored; see docs/operating/recovery.md";
+        let what = "an agent or the acks topic has proof of entries that the log lacks: restore \
+                    the newer copy, or start with --accept-restored; see \
+                    docs/operating/recovery.md";
         Finding::wrong("log", what.to_owned())
     })
 }

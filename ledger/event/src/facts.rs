@@ -7,7 +7,7 @@
 //! writer).
 
 use ledger_core::state::Stream;
-use ledger_core::{Epoch, Index, Kind, Nanos, Sequence, SourceId, TreeSize};
+use ledger_core::{Epoch, Hash, Index, Kind, Nanos, Sequence, SourceId, TreeSize};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -409,6 +409,29 @@ facts! {
 /// A proof that a log was restored from a copy older than what it had said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
+    /// The size that had been published.
+    #[serde(with = "wire::size")]
+    pub published: TreeSize,
+    /// The size that the log had.
+    #[serde(with = "wire::size")]
+    pub size: TreeSize,
+    /// What shows it.
+    pub proof: LostProof,
+}
+
+/// What shows that a log lacks what it had said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LostProof {
+    /// A source showed the receipt of an acknowledgement.
+    Receipt(LostReceipt),
+    /// A checkpoint with the log's own signatures that the log does not hold.
+    Checkpoint(LostCheckpoint),
+}
+
+/// What the receipt of a source says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostReceipt {
     /// The source that showed its receipt.
     #[serde(with = "wire::source")]
     pub source: SourceId,
@@ -421,12 +444,17 @@ pub struct Lost {
     /// The number that the log held of that epoch.
     #[serde(with = "wire::sequence")]
     pub held: Sequence,
-    /// The size that had been published.
-    #[serde(with = "wire::size")]
-    pub published: TreeSize,
-    /// The size that the log had.
-    #[serde(with = "wire::size")]
-    pub size: TreeSize,
+}
+
+/// What a checkpoint of the log says that the log does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostCheckpoint {
+    /// Its root, in hexadecimal digits.
+    #[serde(with = "wire::hash")]
+    pub root: Hash,
+    /// When it was signed, as its ML-DSA-44 half states.
+    #[serde(with = "wire::nanos")]
+    pub signed: Nanos,
 }
 
 facts! {
@@ -665,6 +693,42 @@ mod tests {
             },
             r#"{"index":5,"bytes_dropped":6,"payload_bytes_dropped":7,"rederived_from":0}"#,
         );
+        for (proof, json) in [
+            (
+                LostProof::Receipt(LostReceipt {
+                    source: SourceId(1),
+                    epoch: Epoch(2),
+                    acknowledged: Sequence(9),
+                    held: Sequence(3),
+                }),
+                r#"{"receipt":{"source":1,"epoch":2,"acknowledged":9,"held":3}}"#.to_owned(),
+            ),
+            (
+                LostProof::Checkpoint(LostCheckpoint {
+                    root: Hash([0xab; 32]),
+                    signed: Nanos(4),
+                }),
+                r#"{"checkpoint":{"root":"ROOT","signed":4}}"#.replace("ROOT", &"ab".repeat(32)),
+            ),
+        ] {
+            let (published, size) = (TreeSize(8), TreeSize(5));
+            check(
+                &Recovery {
+                    index: Index(5),
+                    bytes_dropped: 0,
+                    payload_bytes_dropped: 0,
+                    rederived_from: Index(5),
+                    lost: Some(Lost {
+                        published,
+                        size,
+                        proof,
+                    }),
+                },
+                &format!(
+                    r#"{{"index":5,"bytes_dropped":0,"payload_bytes_dropped":0,"rederived_from":5,"lost":{{"published":8,"size":5,"proof":{json}}}}}"#
+                ),
+            );
+        }
         check(
             &EpochOpened {
                 source: SourceId(1),

@@ -67,6 +67,21 @@ pub(crate) fn hash_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<St
     }
 }
 
+/// A hash as 64 hexadecimal digits.
+pub(crate) mod hash {
+    use ledger_core::Hash;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(value: &Hash, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Hash, D::Error> {
+        let text = String::deserialize(from)?;
+        Hash::from_hex(&text).ok_or_else(|| D::Error::custom("not 64 hexadecimal digits"))
+    }
+}
+
 /// A stream by its name.
 pub(crate) mod stream {
     use ledger_core::state::Stream;

@@ -12,6 +12,7 @@ use ledger_core::{Nanos, SourceId, TreeSize};
 
 use crate::acknowledged::Acknowledged;
 use crate::door::{DoorError, InProcessDoor};
+use crate::receipt::{RESTORED_KEY, restored_at};
 use crate::shared::PublishedSources;
 
 /// A published checkpoint and the state of the log that it covers.
@@ -32,6 +33,11 @@ impl Coverage {
     pub fn changed_since(&self, size: TreeSize) -> impl Iterator<Item = &SourceState> {
         let changed = (self.sources.values()).filter(move |source| source.since > size);
         changed.map(|source| &source.state)
+    }
+
+    /// Until which time an operator forgave that the log lacks what it had said; 0 if never.
+    pub fn restored(&self) -> Nanos {
+        restored_at(self.position(RESTORED_KEY))
     }
 
     /// The position of a key.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use ledger_core::message::{Message, VALUE_MAX};
 use ledger_core::state::{Position, SOURCE_NAME_MAX, SourceState, Stream};
-use ledger_core::{Index, SourceId, TreeSize};
+use ledger_core::{Index, Nanos, SourceId, TreeSize};
+use ledger_event::facts::Lost;
 
 use crate::acknowledged::Acknowledged;
 use crate::receipt::{OWN_KEYS, Receipts};
@@ -223,6 +224,11 @@ pub(crate) enum Request {
         run: Run,
         reply: Sender<RunAnswer>,
     },
+    /// What proves that the log was restored, and where it was found.
+    Restored {
+        lost: Lost,
+        by: String,
+    },
     Close,
 }
 
@@ -356,6 +362,25 @@ impl InProcessDoor {
                 Ok((found, news))
             }
         }
+    }
+
+    /// Hands over the proof that the log signed entries which it does not hold, found at `by`. The
+    /// log stops as if a source had shown a receipt, and starts again only when an operator has
+    /// accepted the loss. Returns when it has stopped, with the reason.
+    pub fn restored(&self, lost: Lost, by: &str) -> DoorError {
+        let by = by.to_owned();
+        // A log that takes no requests has stopped already.
+        let sent = self.requests.send(Request::Restored { lost, by });
+        while sent.is_ok() && self.shared.stopped().is_none() && !self.shared.is_line_over() {
+            self.shared
+                .wait_longer_than(TreeSize(u64::MAX), ANSWER_LOOK);
+        }
+        gone(&self.shared)
+    }
+
+    /// Until which time, if ever, an operator forgives the log that it lacks what it said.
+    pub fn forgiven(&self) -> Nanos {
+        self.log.forgiven
     }
 
     fn registration(&self, spec: &SourceSpec, keyed: bool) -> Registration {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use keys_public::SignRefusal;
 use ledger_core::bytes::FormatError;
 use ledger_core::{Index, Nanos, TreeSize};
-use ledger_event::facts::Lost;
+use ledger_event::facts::{Lost, LostProof};
 
 /// Why a write stopped the log. After it the log must be opened again.
 #[derive(Debug, thiserror::Error)]
@@ -43,16 +43,15 @@ pub enum WriteError {
         /// What it shows.
         new: Nanos,
     },
-    /// A source showed that the log had acknowledged what it does not hold.
+    /// Something showed that the log had said what it does not hold.
     #[error(
-        "the log was restored from an old copy: it told source {source_name} that it holds record \
-         {} of epoch {} in a checkpoint of {} entries, and lacks it ({} held, {} entries); restore \
-         the newer copy, or accept the loss with --accept-restored",
-        lost.acknowledged, lost.epoch, lost.published, lost.held, lost.size
+        "the log was restored from an old copy: {}; restore the newer copy, or accept the loss \
+         with --accept-restored",
+        shown(by, lost)
     )]
     Restored {
-        /// The source.
-        source_name: String,
+        /// The name of the source, or where the checkpoint was found.
+        by: String,
         /// What is lost.
         lost: Lost,
     },
@@ -65,6 +64,22 @@ pub enum WriteError {
     /// A thread panicked or was told to end by another that failed.
     #[error("a thread of the log ended without a word")]
     ThreadGone,
+}
+
+/// What shows that a log lacks what it had said, in words.
+fn shown(by: &str, lost: &Lost) -> String {
+    let (published, size) = (lost.published, lost.size);
+    match lost.proof {
+        LostProof::Receipt(told) => format!(
+            "it told source {by} that it holds record {} of epoch {} in a checkpoint of \
+             {published} entries, and lacks it ({} held, {size} entries)",
+            told.acknowledged, told.epoch, told.held
+        ),
+        LostProof::Checkpoint(_) => format!(
+            "{by} holds a checkpoint of {published} entries that its own keys signed, and this \
+             log does not have them ({size} entries, fewer or others)"
+        ),
+    }
 }
 
 /// Why a log could not be read.
@@ -245,12 +260,12 @@ pub enum OpenError {
         /// The mark that was left.
         mark: PathBuf,
     },
-    /// A source showed, when the log was last open, that it had acknowledged what it does not hold.
+    /// Something showed, when the log was last open, that it had said what it does not hold.
     #[error(
-        "the log was restored from an old copy: it had published {} entries and a source has the \
-         receipt ({} says which); restore the newer copy, or accept the loss with \
+        "the log was restored from an old copy: it had published {} entries, which this one with \
+         {} lacks ({} holds the proof); restore the newer copy, or accept the loss with \
          --accept-restored",
-        lost.published, mark.display()
+        lost.published, lost.size, mark.display()
     )]
     Restored {
         /// The mark that was left.

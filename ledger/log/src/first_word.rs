@@ -5,14 +5,14 @@
 
 use ledger_core::state::Position;
 use ledger_core::{Index, Kind, Nanos};
-use ledger_event::facts::{ClockReason, ClockStep, Facts, Recovery as RecoveryFacts};
+use ledger_event::facts::{ClockReason, ClockStep, Facts, LostProof, Recovery as RecoveryFacts};
 
 use crate::clock;
 use crate::config::LogOptions;
 use crate::create;
 use crate::error::OpenError;
 use crate::paths::LogPaths;
-use crate::receipt::RESTORED_KEY;
+use crate::receipt::{RESTORED_KEY, restored_at};
 use crate::recovery::Recovery;
 use crate::sequencer::FirstWord;
 use crate::shared::Durable;
@@ -106,7 +106,12 @@ fn accepted_loss(
         rederived_from: Index(size.0),
         lost: Some(lost),
     };
-    let until = recovery.durable.ledger_time.max(wall);
+    // The clock of the life that is lost may have been ahead.
+    let signed = match lost.proof {
+        LostProof::Checkpoint(checkpoint) => checkpoint.signed,
+        LostProof::Receipt(_) => Nanos(0),
+    };
+    let until = recovery.durable.ledger_time.max(wall).max(signed);
     let position = Position {
         key: RESTORED_KEY.to_owned(),
         value: until.0.to_be_bytes().to_vec(),
@@ -117,10 +122,8 @@ fn accepted_loss(
     }))
 }
 
-/// Before which time acknowledgements that the log does not hold are forgiven.
+/// Until which time what the log said and does not hold is forgiven.
 pub(crate) fn forgiven(durable: &Durable, words: &[FirstWord]) -> Nanos {
     let new = words.iter().find_map(|word| word.position.as_ref());
-    let kept = new.or_else(|| durable.positions.get(RESTORED_KEY));
-    let time = kept.and_then(|position| position.value.first_chunk());
-    time.map_or(Nanos(0), |bytes| Nanos(i64::from_be_bytes(*bytes)))
+    restored_at(new.or_else(|| durable.positions.get(RESTORED_KEY)))
 }

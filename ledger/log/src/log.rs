@@ -112,8 +112,9 @@ impl Log {
             at: Instant::now(),
         };
         let receipts = Arc::new(receipts(paths)?);
+        let forgiven = forgiven(&recovery.durable, &first_word);
         let parts = Parts {
-            forgiven: forgiven(&recovery.durable, &first_word),
+            forgiven,
             receipts: receipts.clone(),
             recovery,
             first_word,
@@ -127,6 +128,7 @@ impl Log {
         let status = Arc::new(StatusParts {
             origin: paths.origin().to_string(),
             opened: Instant::now(),
+            forgiven,
         });
         let log = Log {
             paths: paths.clone(),

@@ -129,7 +129,7 @@ impl Sequencer {
             Claim::Proven(lost) => {
                 self.stops.mark_restored(&lost)?;
                 Err(WriteError::Restored {
-                    source_name: state.name.clone(),
+                    by: state.name.clone(),
                     lost,
                 })
             }

@@ -6,9 +6,9 @@
 //! stopping, and going on (`sequencer`, `log`).
 
 use keys_secret::SecretKey32;
-use ledger_core::state::{SourceState, Stream};
+use ledger_core::state::{Position, SourceState, Stream};
 use ledger_core::{Epoch, Hash, Index, Nanos, Origin, Sequence, SourceId, TreeSize};
-use ledger_event::facts::{Heartbeat, Lost, Told};
+use ledger_event::facts::{Heartbeat, Lost, LostProof, LostReceipt, Told};
 
 use crate::acknowledged::{Acknowledged, through};
 
@@ -25,6 +25,12 @@ pub struct Receipt {
 pub(crate) const RESTORED_KEY: &str = "custody:restored";
 /// Positions whose keys begin so are the log's own.
 pub(crate) const OWN_KEYS: &str = "custody:";
+
+/// The time that such a position holds; 0 without one.
+pub(crate) fn restored_at(position: Option<&Position>) -> Nanos {
+    let time = position.and_then(|position| position.value.first_chunk());
+    time.map_or(Nanos(0), |bytes| Nanos(i64::from_be_bytes(*bytes)))
+}
 
 const LABEL: &[u8] = b"custody acknowledged v1";
 
@@ -103,16 +109,18 @@ pub(crate) fn judge(
         Some(told) if told.at < forgiven => return Claim::Held,
         Some(told) if by_told(told) => {
             return Claim::Proven(Lost {
-                source: source.id,
-                epoch: told.epoch,
-                acknowledged: told.sequence,
-                held: if told.epoch == source.epoch {
-                    held
-                } else {
-                    Sequence(0)
-                },
                 published: told.size,
                 size: TreeSize(size.0),
+                proof: LostProof::Receipt(LostReceipt {
+                    source: source.id,
+                    epoch: told.epoch,
+                    acknowledged: told.sequence,
+                    held: if told.epoch == source.epoch {
+                        held
+                    } else {
+                        Sequence(0)
+                    },
+                }),
             });
         }
         Some(_) | None => {}
@@ -249,7 +257,10 @@ mod tests {
         let Claim::Proven(lost) = check(&holed, &claim, 200, 0) else {
             panic!("not proven");
         };
-        assert_eq!((lost.acknowledged.0, lost.held.0), (9, 8));
+        let LostProof::Receipt(told) = lost.proof else {
+            panic!("another proof");
+        };
+        assert_eq!((told.acknowledged.0, told.held.0), (9, 8));
         assert_eq!((lost.published.0, lost.size.0), (100, 200));
         // The log holds it.
         for (state, size) in [

@@ -10,9 +10,10 @@ use std::time::Duration;
 use keys_secret::SecretKey32;
 use ledger_core::message::Message;
 use ledger_core::state::{SourceState, Stream};
-use ledger_core::{Epoch, Index, Kind, Nanos, Sequence, SourceId, TreeSize};
+use ledger_core::{Epoch, Hash, Index, Kind, Nanos, Sequence, SourceId, TreeSize};
 use ledger_event::facts::{
-    Conflict, ConflictReason, Facts as _, Heartbeat, Recovery as RecoveryFacts, Told,
+    Conflict, ConflictReason, Facts as _, Heartbeat, Lost, LostCheckpoint, LostProof,
+    Recovery as RecoveryFacts, Told,
 };
 
 use crate::agent_tests::{WAIT, keyed, open, paths, sealed, send};
@@ -205,7 +206,10 @@ fn a_log_that_lacks_what_it_acknowledged_stops_until_an_operator_accepts_it() {
     let recovery = all(&log, Kind::RECOVERY);
     let facts = recovery.last().unwrap().parts[0].bytes().unwrap().to_vec();
     let lost = RecoveryFacts::parse(&facts).unwrap().lost.unwrap();
-    assert_eq!((lost.acknowledged.0, lost.held.0), (2, 1));
+    let LostProof::Receipt(shown) = lost.proof else {
+        panic!("{lost:?}");
+    };
+    assert_eq!((shown.acknowledged.0, shown.held.0), (2, 1));
     assert_eq!(lost.published, told.size);
     log.close().unwrap();
 
@@ -239,6 +243,68 @@ fn a_log_that_lacks_what_it_acknowledged_stops_until_an_operator_accepts_it() {
         let stopped = ticket.wait().unwrap_err();
         assert!(matches!(stopped, DoorError::Stopped { .. }), "{stopped}");
     }
+}
+
+#[test]
+fn a_checkpoint_that_the_log_lacks_stops_it_until_an_operator_accepts_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    create_log(&paths(root)).unwrap();
+    let log = open(root);
+    let mut door = log.door();
+    let mut agent = Agent::new(root, &mut door);
+    agent.told(&mut door);
+    let size = log.status().size;
+    assert_eq!(door.forgiven(), Nanos(0));
+    let later = Nanos(crate::clock::system()().wall.0 + 3_600_000_000_000);
+    let lost = Lost {
+        published: TreeSize(100),
+        size: TreeSize(size),
+        proof: LostProof::Checkpoint(LostCheckpoint {
+            root: Hash([7; 32]),
+            signed: later,
+        }),
+    };
+    let stopped = door.restored(lost, "the topic acks").to_string();
+    for word in [
+        "the topic acks",
+        "100",
+        &size.to_string(),
+        "--accept-restored",
+    ] {
+        assert!(stopped.contains(word), "{word}: {stopped}");
+    }
+    // Whoever comes later hears the same, and nothing more is signed.
+    let record = agent.record();
+    assert!(matches!(
+        submit(&mut door, agent.state.id, &record),
+        DoorError::Stopped { .. }
+    ));
+    assert_eq!(log.status().size, size);
+    assert!(log.close().is_err());
+    let refused = Log::open(&paths(root), &LogOptions::default()).map(|_| ());
+    let error = refused.unwrap_err();
+    assert!(matches!(error, OpenError::Restored { .. }), "{error}");
+    for word in ["100", &size.to_string(), "--accept-restored"] {
+        assert!(error.to_string().contains(word), "{word}: {error}");
+    }
+
+    let log = accepting(root).unwrap();
+    let mut door = log.door();
+    assert!(matches!(
+        send(&mut door, agent.state.id, &record).0,
+        Outcome::Appended(_)
+    ));
+    let recovery = all(&log, Kind::RECOVERY);
+    let facts = recovery.last().unwrap().parts[0].bytes().unwrap().to_vec();
+    assert_eq!(RecoveryFacts::parse(&facts).unwrap().lost, Some(lost));
+    // A clock that was ahead when it was signed does not stop the log again.
+    assert_eq!(door.forgiven(), later);
+    let covered = door.coverage(None, WAIT).unwrap().unwrap();
+    assert_eq!(covered.restored(), later);
+    log.close().unwrap();
+    let log = open(root);
+    assert_eq!(log.door().forgiven(), later);
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn fits(turn: &Turn, request: &Request) -> bool {
     let (batches, positions) = match request {
         Request::Append { batch, .. } => (std::slice::from_ref(batch), &batch.positions),
         Request::Run { run, .. } => (run.batches.as_slice(), &run.positions),
-        Request::Register { .. } | Request::Close => return true,
+        Request::Register { .. } | Request::Restored { .. } | Request::Close => return true,
     };
     let messages = || batches.iter().flat_map(|batch| &batch.messages);
     let entries = turn.batch.len() + ENTRIES_A_MESSAGE * messages().count();
@@ -194,6 +194,10 @@ impl Sequencer {
         while let Some(request) = next {
             match request {
                 Request::Close => return Ok(true),
+                Request::Restored { lost, by } => {
+                    self.stops.mark_restored(&lost)?;
+                    return Err(WriteError::Restored { by, lost });
+                }
                 Request::Append { batch, reply } => {
                     let answer = self.append(turn, batch)?;
                     turn.replies.push(Reply::Append(reply, answer));

@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use ledger_core::Nanos;
 use ledger_core::state::{Gap, SourceState, Stream};
 use ledger_event::facts::Heartbeat;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ use crate::shared::{Durable, Shared};
 pub(crate) struct StatusParts {
     pub(crate) origin: String,
     pub(crate) opened: Instant,
+    /// Until which time what the log said and does not hold is forgiven; 0 if it never was.
+    pub(crate) forgiven: Nanos,
 }
 
 /// The state of a log, as `custody status` and the API show it.
