@@ -15,7 +15,7 @@ use crate::follower::Setup;
 use crate::journal::{JournalBounds, QUOTA_MIN};
 use crate::notice::Allowed;
 use crate::sight::{Files, FilesError};
-use crate::tailer::Tailing;
+use crate::tailer::{Rotated, Tailing};
 
 /// The configuration of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,10 @@ pub struct SourceConfig {
     /// lost, so what is read is graded as lossy. Rotating by renaming loses nothing.
     #[serde(default)]
     pub allow_copytruncate: bool,
+    /// Rotated files that are there when the source is first read are left, and the log says which.
+    /// Unless set they are read too, oldest first.
+    #[serde(default)]
+    pub leave_rotated: bool,
     /// Bytes that the journal may take on the disk; at 80 % reading slows down, when it is full it
     /// pauses. At least 64 MiB.
     #[serde(default = "quota_bytes")]
@@ -196,6 +200,11 @@ impl SourceConfig {
         } else {
             Allowed::No
         };
+        let rotated = if self.leave_rotated {
+            Rotated::Leave
+        } else {
+            Rotated::Read
+        };
         Ok(Assignment {
             name,
             origin: file.origin,
@@ -211,6 +220,7 @@ impl SourceConfig {
                 files,
                 format: Box::new(move || make().ok()),
                 copytruncate,
+                rotated,
             },
         })
     }

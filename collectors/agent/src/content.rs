@@ -104,8 +104,13 @@ impl Content {
                 if gzip.at > at {
                     *gzip = Gzip::new(&self.file)?;
                 }
-                gzip.pass(at - gzip.at)?;
-                gzip.take(len)
+                let at_most = at - gzip.at;
+                let read = gzip.pass(at_most).and_then(|()| gzip.take(len));
+                if read.is_err() {
+                    // Nobody knows where the decoder stands: the next read begins anew.
+                    gzip.at = u64::MAX;
+                }
+                read
             }
         }
     }

@@ -195,8 +195,8 @@ impl Follower {
                 let Some(heard) = heard else {
                     return Ok(Step::Idle);
                 };
-                self.begin(&heard, now)?;
-                Ok(Step::Busy)
+                let begun = self.begin(&heard, now)?;
+                Ok(if begun { Step::Busy } else { Step::Idle })
             }
             Life::Bound => match self.go_on(heard.as_ref(), now) {
                 Err(FollowError::Journal(JournalError::Damaged { path, at, reason })) => {

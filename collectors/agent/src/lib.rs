@@ -40,7 +40,7 @@ pub use reading::{Budget, Record, RecordKind};
 pub use sending::Overtaken;
 pub use sight::{Files, FilesError};
 pub use stored::{Frame, Last};
-pub use tailer::{Beginning, FormatMaker, Poll, Tailer, Tailing};
+pub use tailer::{Beginning, FormatMaker, Poll, Rotated, Tailer, Tailing};
 
 #[cfg(test)]
 mod agent_tests;

@@ -14,10 +14,9 @@ use super::{FollowError, Follower, Life, chain};
 use crate::clock::Moment;
 use crate::journal::{Journal, Room};
 use crate::journal_error::{Damage, JournalError};
-use crate::reading::Budget;
 use crate::segment::set_aside;
 use crate::sending::Overtaken;
-use crate::tailer::{Beginning, Tailer};
+use crate::tailer::{Beginning, Poll, Tailer};
 
 /// A new epoch is begun at most this often, in ns, so that two agents with one key do not take
 /// turns for ever at full speed.
@@ -28,17 +27,17 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 
 impl Follower {
     /// Begins a life: the first one, one after lost state, or one after being overtaken.
-    pub(super) fn begin(&mut self, heard: &Acknowledged, now: Moment) -> Result<(), FollowError> {
+    /// `false` if the files cannot be looked at yet.
+    pub(super) fn begin(&mut self, heard: &Acknowledged, now: Moment) -> Result<bool, FollowError> {
         let journal = match self.journal.take() {
             Some(journal) => journal,
             None => self.create(heard, now)?,
         };
-        let begun = self.begin_in(journal, heard, now);
-        begun.map(|begun| {
-            if begun {
-                self.life = Life::Bound;
-            }
-        })
+        let begun = self.begin_in(journal, heard, now)?;
+        if begun {
+            self.life = Life::Bound;
+        }
+        Ok(begun)
     }
 
     fn create(&mut self, heard: &Acknowledged, now: Moment) -> Result<Journal, FollowError> {
@@ -80,7 +79,10 @@ impl Follower {
         if self.tailer.is_none() {
             self.tail(beginning, &journal)?;
         }
-        let poll = self.poll(now, Budget::NONE).unwrap_or_default();
+        let poll = (self.tailer.as_mut())
+            .map(|tailer| tailer.look_first(now.monotonic, now.wall))
+            .unwrap_or_default();
+        self.backlog_bytes = poll.lag_bytes;
         let looked = self.tailer.as_ref().is_some_and(Tailer::has_begun);
         let bound = if looked {
             let opens = Opens {
@@ -88,15 +90,7 @@ impl Follower {
                 acknowledged: (!first && !lost).then(|| heard.mark(Stream::Record).sequence),
                 state_lost: lost,
             };
-            let beat = self.heartbeat(&journal, Some(opens), now);
-            let sealed = chain(&journal, Stream::Heartbeat).seal(
-                &self.setup.credentials.key,
-                beat.to_json(),
-                Flags::NONE,
-            )?;
-            journal
-                .append(Room::Own, &[sealed], &poll.positions)
-                .map_err(FollowError::from)
+            self.bind_first(&mut journal, opens, poll, now)
         } else {
             Ok(())
         };
@@ -112,6 +106,27 @@ impl Follower {
             self.not_bound();
         }
         Ok(looked)
+    }
+
+    /// Binds the heartbeat that opens an epoch, then what the first look has to say.
+    fn bind_first(
+        &mut self,
+        journal: &mut Journal,
+        opens: Opens,
+        poll: Poll,
+        now: Moment,
+    ) -> Result<(), FollowError> {
+        let key = &self.setup.credentials.key;
+        let beat = self.heartbeat(journal, Some(opens), now);
+        let mut beats = chain(journal, Stream::Heartbeat);
+        let mut sealed = vec![beats.seal(key, beat.to_json(), Flags::NONE)?];
+        let mut records = chain(journal, Stream::Record);
+        for notice in poll.records {
+            sealed.push(records.seal(key, notice.value, Flags::NONE)?);
+        }
+        journal.append(Room::Own, &sealed, &poll.positions)?;
+        self.status.notices += sealed.len() as u64 - 1;
+        Ok(())
     }
 
     /// Bytes of the journal are not what was written: it is set aside, and the next life says that

@@ -14,7 +14,7 @@ use crate::content::{Content, is_beginning_of, is_whole_gzip};
 use crate::notice::Notice;
 use crate::position::{FileId, Generation, HASHED_BYTES, State, digest};
 use crate::sight::{Class, Seen, Sight};
-use crate::tailer::{Beginning, Tailer};
+use crate::tailer::{Beginning, Rotated, Tailer};
 use crate::tracked::{QUIET_NS, Tracked};
 
 /// Contents that are in no file any more and are still recognised, at most.
@@ -227,6 +227,7 @@ impl Tailer {
             .filter(|seen| !seen.gzip)
             .map(|seen| seen.path.clone())
             .collect();
+        let mut left: Vec<&Seen> = Vec::new();
         for seen in &sight.files {
             if claimed.contains(&seen.stat.id) || seen.class == Class::Known {
                 continue;
@@ -248,11 +249,23 @@ impl Tailer {
                 }
                 continue;
             }
-            let state = match self.beginning {
-                Beginning::First if seen.class == Class::Sibling => State::Before,
-                Beginning::First | Beginning::GoesOn | Beginning::Again => State::Reading,
+            let state = match (self.beginning, self.tailing.rotated) {
+                (Beginning::First, Rotated::Leave) if seen.class == Class::Sibling => {
+                    left.push(seen);
+                    State::Before
+                }
+                _ => State::Reading,
             };
             self.begin(seen, state, wall);
+        }
+        if let (Some(oldest), Some(youngest)) = (left.first(), left.last()) {
+            let notice = Notice::Left {
+                oldest: oldest.path.clone(),
+                youngest: youngest.path.clone(),
+                files: left.len(),
+                bytes: left.iter().map(|seen| seen.stat.size).sum(),
+            };
+            self.say(&notice, wall);
         }
     }
 

@@ -33,6 +33,17 @@ pub enum Notice {
         /// Bytes that were seen and not read.
         unread: u64,
     },
+    /// Rotated files that were there when the source was first read are not read.
+    Left {
+        /// The oldest and the youngest of them.
+        oldest: PathBuf,
+        /// See `oldest`.
+        youngest: PathBuf,
+        /// How many.
+        files: usize,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// The name is no regular file.
     Refused {
         /// Which.
@@ -40,7 +51,7 @@ pub enum Notice {
         /// What it is.
         what: &'static str,
     },
-    /// The folder cannot be read.
+    /// The folder or a file in it cannot be read.
     Unreadable {
         /// Which.
         path: PathBuf,
@@ -83,6 +94,7 @@ impl Notice {
         match self {
             Notice::Replaced { .. } => "stream.generation",
             Notice::Vanished { .. } => "stream.lost",
+            Notice::Left { .. } => "stream.left",
             Notice::Refused { .. } => "stream.refused",
             Notice::Unreadable { .. } => "stream.unreadable",
             Notice::Readable { .. } => "stream.readable",
@@ -100,6 +112,7 @@ impl Notice {
                 Allowed::No => 3,
             },
             Notice::Vanished { .. } | Notice::Damaged { .. } | Notice::TooMany { .. } => 4,
+            Notice::Left { .. } => 2,
             Notice::Refused { .. } | Notice::Unreadable { .. } => 3,
             Notice::Readable { .. } => 1,
         }
@@ -137,14 +150,25 @@ impl Notice {
                  are lost, what was written unseen is not known",
                 path.display()
             ),
+            Notice::Left {
+                oldest,
+                youngest,
+                files,
+                bytes,
+            } => format!(
+                "{files} rotated files with {bytes} bytes were there when the source was first \
+                 read, and are left as leave_rotated says: {} to {}",
+                oldest.display(),
+                youngest.display()
+            ),
             Notice::Refused { path, what } => {
                 format!("{} is {what}: only a regular file is read", path.display())
             }
             Notice::Unreadable { path, reason } => format!(
-                "{} cannot be looked at: {reason}; files that are open are read on",
+                "{} cannot be read: {reason}; it is tried again, and what is open is read on",
                 path.display()
             ),
-            Notice::Readable { path } => format!("{} can be looked at again", path.display()),
+            Notice::Readable { path } => format!("{} can be read again", path.display()),
             Notice::Damaged {
                 path,
                 offset,
@@ -156,6 +180,16 @@ impl Notice {
             Notice::TooMany { known } => format!(
                 "{known} files are known, more are not followed: remove old ones, or name fewer"
             ),
+        }
+    }
+
+    /// Says it on this host too.
+    pub(crate) fn tell(&self) {
+        let (notice, about) = (self.name(), self.message());
+        if self.severity() > 1 {
+            tracing::warn!(notice, about, "noted in the log");
+        } else {
+            tracing::info!(notice, about, "noted in the log");
         }
     }
 

@@ -21,7 +21,7 @@ use ledger_log::{
     create_log,
 };
 
-use crate::{Allowed, Files, Follower, JournalBounds, Moment, Setup, Step, Tailing};
+use crate::{Allowed, Files, Follower, JournalBounds, Moment, Rotated, Setup, Step, Tailing};
 
 /// The rig.
 pub(crate) struct Rig {
@@ -37,6 +37,7 @@ pub(crate) struct Rig {
     pub(crate) way: Arc<Mutex<Way>>,
     pub(crate) named: &'static str,
     pub(crate) allowed: Allowed,
+    pub(crate) rotated: Rotated,
     pub(crate) bounds: JournalBounds,
     pub(crate) other_key: bool,
     pub(crate) state: &'static str,
@@ -181,6 +182,7 @@ impl Rig {
             way: Arc::default(),
             named,
             allowed: Allowed::No,
+            rotated: Rotated::Read,
             bounds: JournalBounds::of_quota(16 << 20),
             other_key: false,
             state: "state",
@@ -296,6 +298,7 @@ impl Rig {
                 format_for("postgresql", &[], &FormatKeys { digest_key }).ok()
             }),
             copytruncate: self.allowed,
+            rotated: self.rotated,
         };
         let setup = Setup {
             credentials,

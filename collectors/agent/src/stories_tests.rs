@@ -9,7 +9,7 @@ use ledger_event::facts::{EpochOpened, Facts as _, Heartbeat};
 use ledger_log::StoredEntry;
 
 use crate::rig_tests::{Rig, marker, part, row, rows};
-use crate::{JournalBounds, Step};
+use crate::{JournalBounds, Rotated, Step};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -44,6 +44,13 @@ fn heartbeats(rig: &Rig) -> Vec<Heartbeat> {
     facts.collect()
 }
 
+/// What the agent said of files by this name.
+fn texts(rig: &Rig, name: &str) -> Vec<String> {
+    let entries = of_kind(rig, Kind::EVENT).into_iter();
+    let of_name = entries.filter(|entry| part(entry, 0).contains(name));
+    of_name.map(|entry| part(&entry, 2)).collect()
+}
+
 /// Waits until a published checkpoint covers all that was read.
 fn acknowledged(rig: &mut Rig) {
     rig.run();
@@ -55,6 +62,8 @@ fn acknowledged(rig: &mut Rig) {
 #[test]
 fn the_first_life_says_nothing_of_a_life_before_and_heartbeats_count() {
     let mut rig = Rig::new("audit");
+    rig.rotated = Rotated::Leave;
+    rig.restart();
     rig.append("audit.1", rows(900..=905));
     rig.append("audit", rows(1..=5));
     rig.append("audit", "no record\n");
@@ -63,19 +72,19 @@ fn the_first_life_says_nothing_of_a_life_before_and_heartbeats_count() {
     acknowledged(&mut rig);
     rig.check_in_order(1..=5);
     assert_eq!(rig.unparsed().len(), 1);
-    assert_eq!(
-        epochs(&rig),
-        [],
-        "what was there before and not asked for is not read"
-    );
+    assert_eq!(epochs(&rig), []);
+    let bytes = rows(900..=905).len();
+    let left = texts(&rig, "stream.left");
+    assert_eq!(left.len(), 1, "what is not read is said");
+    assert!(left[0].contains(&format!("1 rotated files with {bytes} bytes")));
     let beats = heartbeats(&rig);
     let opens = beats[0].opens.unwrap();
     assert!(!opens.state_lost && opens.previous.is_none());
     let agent = beats[1].agent.as_ref().unwrap();
-    assert_eq!((agent.parsed, agent.unparsed, agent.notices), (5, 1, 0));
+    assert_eq!((agent.parsed, agent.unparsed, agent.notices), (5, 1, 1));
     assert_eq!(agent.read_bytes, rows(1..=5).len() as u64 + 10);
     assert!(agent.free_bytes.is_some_and(|free| free > 0));
-    assert_eq!((beats[1].bound.0, beats[1].backlog_bytes), (6, Some(0)));
+    assert_eq!((beats[1].bound.0, beats[1].backlog_bytes), (7, Some(0)));
     // Those rotated before the source was read stay unread when they are compressed.
     rig.gzip("audit.1", "audit.2.gz");
     rig.rename("audit", "audit.1");
@@ -83,6 +92,59 @@ fn the_first_life_says_nothing_of_a_life_before_and_heartbeats_count() {
     rig.run();
     rig.quiet();
     rig.check_in_order(1..=7);
+}
+
+/// A first life that ends before anything is bound knows nothing later of when it began.
+#[test]
+fn killed_before_the_first_look_is_bound_while_files_are_rotated() {
+    for rotated in [Rotated::Read, Rotated::Leave] {
+        let mut rig = Rig::new("audit");
+        rig.rotated = rotated;
+        rig.away.store(true, Ordering::Relaxed);
+        rig.restart();
+        rig.append("audit", rows(1..=5));
+        for _ in 0..3 {
+            rig.step().unwrap();
+        }
+        rig.stop();
+        rig.rename("audit", "audit.2");
+        rig.append("audit.1", rows(6..=7));
+        rig.gzip("audit.2", "audit.2.gz");
+        rig.append("audit", rows(8..=9));
+        rig.away.store(false, Ordering::Relaxed);
+        rig.start();
+        // What is said is bound with the look: killed after it, nothing goes unsaid.
+        rig.step().unwrap();
+        rig.restart();
+        rig.run();
+        rig.quiet();
+        let (first, said): (u64, &[&str]) = match rotated {
+            Rotated::Read => (1, &[]),
+            Rotated::Leave => (8, &["stream.left"]),
+        };
+        rig.check_in_order(first..=9);
+        assert_eq!(rig.notices(), said);
+        let count = texts(&rig, "stream.left").concat();
+        let leaves = count.contains("2 rotated files");
+        assert_eq!(leaves, rotated == Rotated::Leave, "{count}");
+    }
+}
+
+/// Nothing is bound and nothing spins while there is no folder; it is said as soon as there is one.
+#[test]
+fn a_first_life_without_a_folder() {
+    let mut rig = Rig::new("audit");
+    let (folder, hidden) = (rig.file(""), rig.ledger().join("../hidden"));
+    std::fs::rename(&folder, &hidden).unwrap();
+    for _ in 0..5 {
+        assert_eq!(rig.step().unwrap(), Step::Idle);
+    }
+    assert_eq!(heartbeats(&rig), []);
+    std::fs::rename(&hidden, &folder).unwrap();
+    rig.append("audit", rows(1..=5));
+    rig.run();
+    rig.check_in_order(1..=5);
+    assert_eq!(rig.notices(), ["stream.unreadable", "stream.readable"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! recognised by what was read of it, never by its name alone. Not here: numbers and the journal.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 
 use collectors_formats::Format;
@@ -37,6 +38,18 @@ pub struct Tailing {
     pub format: FormatMaker,
     /// Whether they may be cut in place.
     pub copytruncate: Allowed,
+    /// What becomes of those that were rotated before.
+    pub rotated: Rotated,
+}
+
+/// What becomes of rotated files that are there when a source is first read. Nobody can tell
+/// whether an agent that bound nothing had begun before they were rotated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rotated {
+    /// They are read too, oldest first.
+    Read,
+    /// They are left, and the log says which.
+    Leave,
 }
 
 impl std::fmt::Debug for Tailing {
@@ -52,7 +65,7 @@ impl std::fmt::Debug for Tailing {
 /// Why reading begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Beginning {
-    /// The source was never read: files that are named are read, rotated ones are not.
+    /// The source was never read: rotated files are read or left, as [`Rotated`] says.
     First,
     /// Reading goes on.
     GoesOn,
@@ -134,21 +147,15 @@ impl Tailer {
     pub fn poll(&mut self, monotonic: Nanos, wall: Nanos, mut budget: Budget) -> Poll {
         self.see(monotonic.0, wall);
         let mut poll = Poll::default();
-        let notice = |value: &Vec<u8>| Record {
-            value: value.clone(),
-            reread: false,
-            kind: RecordKind::Notice,
-            masked: false,
-        };
         self.said = if budget.is_spent() {
             0
         } else {
             self.notices.len()
         };
-        poll.records
-            .extend(self.notices.iter().take(self.said).map(notice));
-        self.open_some();
-        let mut damaged = Vec::new();
+        let said = self.notices.iter().take(self.said);
+        poll.records.extend(said.cloned().map(notice));
+        self.open_some(monotonic.0, wall);
+        let (mut damaged, mut news) = (Vec::new(), Vec::new());
         for tracked in self.known.values_mut().filter(|tracked| tracked.is_read()) {
             if budget.is_spent() {
                 poll.more = true;
@@ -157,8 +164,14 @@ impl Tailer {
             if tracked.waits {
                 break;
             }
-            match tracked.take(monotonic.0, &mut budget, &mut poll.records) {
-                Taken::All | Taken::Cut => {}
+            let taken = tracked.take(monotonic.0, &mut budget, &mut poll.records);
+            if let Taken::Failed(error) = &taken {
+                news.extend(tracked.fails(error, monotonic.0));
+            } else {
+                news.extend(tracked.is_readable());
+            }
+            match taken {
+                Taken::All | Taken::Cut | Taken::Failed(_) => {}
                 Taken::More => poll.more = true,
                 Taken::Damaged(reason) => damaged.push(Notice::Damaged {
                     path: tracked.path.clone(),
@@ -167,19 +180,15 @@ impl Tailer {
                 }),
             }
             // What is older comes first, so nothing younger is read before it is at its end.
-            if poll.more {
+            if poll.more || tracked.waits {
                 break;
             }
         }
-        for notice in damaged {
-            let value = notice.value(wall);
-            poll.records.push(Record {
-                value,
-                reread: false,
-                kind: RecordKind::Notice,
-                masked: false,
-            });
+        for one in damaged {
+            one.tell();
+            poll.records.push(notice(one.value(wall)));
         }
+        news.iter().for_each(|one| self.say(one, wall));
         poll.plain = self.said == 0
             && self.given_up.is_empty()
             && self.has_begun()
@@ -191,6 +200,14 @@ impl Tailer {
         poll.positions = self.changed();
         poll.read_bytes = self.known.values().map(Tracked::unbound_bytes).sum();
         poll.lag_bytes = self.known.values().map(Tracked::lag_bytes).sum();
+        poll
+    }
+
+    /// Looks as [`Tailer::poll`] does, and reads nothing; gives what is to be said as well.
+    pub(crate) fn look_first(&mut self, monotonic: Nanos, wall: Nanos) -> Poll {
+        let mut poll = self.poll(monotonic, wall, Budget::NONE);
+        self.said = self.notices.len();
+        poll.records = self.notices.iter().cloned().map(notice).collect();
         poll
     }
 
@@ -308,6 +325,7 @@ impl Tailer {
     }
 
     pub(crate) fn say(&mut self, notice: &Notice, wall: Nanos) {
+        notice.tell();
         self.notices.push(notice.value(wall));
     }
 
@@ -336,7 +354,8 @@ impl Tailer {
     }
 
     /// Opens what is to be read, the oldest first, and what is being written to.
-    fn open_some(&mut self) {
+    fn open_some(&mut self, now: i64, wall: Nanos) {
+        let mut news = Vec::new();
         let mut open = self.known.values().filter(|t| t.open.is_some()).count();
         for tracked in self.known.values_mut() {
             tracked.waits = false;
@@ -346,9 +365,30 @@ impl Tailer {
             if open >= OPEN_MAX && !tracked.current {
                 tracked.waits = true;
             } else if let Some(format) = (self.tailing.format)() {
-                tracked.waits = !tracked.open(format);
-                open += usize::from(tracked.open.is_some());
+                match tracked.open(format) {
+                    Ok(()) => open += usize::from(tracked.open.is_some()),
+                    // Its name has moved since the look: the next one finds it.
+                    Err(error) if is_moved(&error) => tracked.waits = true,
+                    Err(error) => news.extend(tracked.fails(&error, now)),
+                }
             }
         }
+        news.iter().for_each(|one| self.say(one, wall));
+    }
+}
+
+fn is_moved(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::Interrupted
+    )
+}
+
+fn notice(value: Vec<u8>) -> Record {
+    Record {
+        value,
+        reread: false,
+        kind: RecordKind::Notice,
+        masked: false,
     }
 }

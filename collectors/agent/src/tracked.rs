@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use collectors_formats::Format;
 
 use crate::content::{Content, Stat};
+use crate::notice::Notice;
 use crate::position::{FileId, FilePosition, Generation, State};
 use crate::reading::{Budget, Reading, Record, Stop};
 use crate::sight::Seen;
@@ -29,10 +30,14 @@ pub(crate) struct Tracked {
     pub(crate) path: PathBuf,
     pub(crate) gzip: bool,
     pub(crate) open: Option<Reading>,
-    /// It is to be read and could not be opened yet: nothing younger is read before it.
+    /// It is to be read and could not be yet: nothing younger is read before it.
     pub(crate) waits: bool,
+    /// Since when it cannot be read.
+    failing: Option<i64>,
     /// Seen at the last look.
     pub(crate) present: bool,
+    /// Bytes that it had then.
+    seen_size: u64,
     /// Looks in a row that did not show it.
     pub(crate) missed: u32,
     /// Whoever writes the trail may write here next: it is kept open.
@@ -52,6 +57,10 @@ struct Quiet {
     ends: u32,
 }
 
+/// What is younger than a file that cannot be read waits so long, in ns: what is written now could
+/// be rotated away before it is read.
+const FAILING_NS: i64 = 60_000_000_000;
+
 /// What a step of reading ended with.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -63,6 +72,8 @@ pub(crate) enum Taken {
     Cut,
     /// A gzip file cannot be read on.
     Damaged(String),
+    /// The system refuses to read it now: it is tried again.
+    Failed(io::Error),
 }
 
 impl Tracked {
@@ -86,6 +97,8 @@ impl Tracked {
             dirty: false,
             open: None,
             waits: false,
+            failing: None,
+            seen_size: 0,
             present: false,
             missed: 0,
             current: false,
@@ -98,6 +111,7 @@ impl Tracked {
     /// It was seen in this file.
     pub(crate) fn found(&mut self, seen: &Seen) {
         (self.present, self.missed) = (true, 0);
+        self.seen_size = seen.stat.size;
         if self.path != seen.path {
             self.path.clone_from(&seen.path);
             let fresh = FilePosition::start(&seen.path, seen.stat.id, 0);
@@ -167,22 +181,34 @@ impl Tracked {
         }
     }
 
-    /// Opens it where reading stands; nothing happens if that is not possible now. `false` if its
-    /// name has moved since the look: the next one finds it.
-    pub(crate) fn open(&mut self, format: Box<dyn Format + Send>) -> bool {
+    /// Opens it where reading stands, unless another content is there: the next look tells.
+    ///
+    /// # Errors
+    /// Its name has moved since the look, or the system refuses.
+    pub(crate) fn open(&mut self, format: Box<dyn Format + Send>) -> io::Result<()> {
         self.checked = None;
-        let content = match Content::open(&self.path, self.gzip) {
-            Ok(content) => content,
-            Err(error) => return error.kind() != io::ErrorKind::NotFound,
-        };
-        // Between the look and now another file may have got the name.
-        if (content.stat()).is_ok_and(|stat| !stat.id.may_be(&self.position.id)) {
-            return false;
-        }
-        if let Ok(Some(reading)) = Reading::open(content, format, &self.position) {
-            self.open = Some(reading);
-        }
-        true
+        let content = Content::open_as(&self.path, self.gzip, &self.position.id)?;
+        self.open = Reading::open(content, format, &self.position)?;
+        Ok(())
+    }
+
+    /// It cannot be read now: said once. What is younger waits for a while.
+    pub(crate) fn fails(&mut self, error: &io::Error, now: i64) -> Option<Notice> {
+        let is_news = self.failing.is_none();
+        let since = *self.failing.get_or_insert(now);
+        self.waits = now.saturating_sub(since) < FAILING_NS;
+        is_news.then(|| Notice::Unreadable {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// It could be read, if it is open: said if it could not before.
+    pub(crate) fn is_readable(&mut self) -> Option<Notice> {
+        self.open.as_ref()?;
+        self.failing.take().map(|_| Notice::Readable {
+            path: self.path.clone(),
+        })
     }
 
     /// Reads on.
@@ -201,7 +227,8 @@ impl Tracked {
             Ok(Stop::Budget) => Taken::More,
             Ok(Stop::Cut) => Taken::Cut,
             Ok(Stop::End) => self.at_end(now, budget, out),
-            Err(error) if self.gzip => {
+            // Decoding failed: what the system refuses now may be read later.
+            Err(error) if self.gzip && error.raw_os_error().is_none() => {
                 if open.finish(budget, reread, out) {
                     open.mark(&mut self.position);
                     self.end();
@@ -209,8 +236,7 @@ impl Tracked {
                 }
                 Taken::More
             }
-            // A plain file that cannot be read now is tried again.
-            Err(_) => Taken::All,
+            Err(error) => Taken::Failed(error),
         }
     }
 
@@ -266,7 +292,7 @@ impl Tracked {
         }
         let size = match &self.open {
             Some(open) => open.stat().map_or(0, |stat| stat.size),
-            None => self.position.size,
+            None => self.position.size.max(self.seen_size),
         };
         if self.gzip {
             size

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use collectors_agent::{Allowed, Files, Follower, JournalBounds, Setup, Step, Tailing, clock};
+use collectors_agent::{
+    Allowed, Files, Follower, JournalBounds, Rotated, Setup, Step, Tailing, clock,
+};
 use collectors_bus::{Credentials, InProcess};
 use collectors_formats::{FormatKeys, format_for};
 use keys_secret::Keystore;
@@ -147,6 +149,7 @@ impl Rig {
             files: Files::named(&file).map_err(|error| CommandError::Usage(error.to_string()))?,
             format: Box::new(move || format_for(platform, &settings, &keys).ok()),
             copytruncate: Allowed::No,
+            rotated: Rotated::Read,
         };
         let bus = Box::new(InProcess::new(log.door()));
         Ok(Rig {
