@@ -164,9 +164,8 @@ fn milliseconds(time: &str) -> Option<i64> {
     let (clock, fraction) = time.split_once('.')?;
     let mut parts = clock.split(':').map(|part| part.parse::<i64>().ok());
     let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    let whole = hours
-        .checked_mul(3600)?
-        .checked_add(minutes * 60 + seconds)?;
+    let minutes = hours.checked_mul(60)?.checked_add(minutes)?;
+    let whole = minutes.checked_mul(60)?.checked_add(seconds)?;
     whole.checked_mul(1000)?.checked_add(fraction.parse().ok()?)
 }
 
@@ -254,5 +253,26 @@ pub(super) fn severity(level: &str) -> u8 {
         "FATAL" => 3,
         "ERROR" | "WARNING" => 2,
         _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_a_session_is_read_or_left_out() {
+        assert_eq!(milliseconds("1:02:03.456"), Some(3_723_456));
+        for text in [
+            "",
+            "1:02.3",
+            "1:02:x.3",
+            "9223372036854775807:00:00.000",
+            "0:9223372036854775807:00.000",
+            "0:00:9223372036854775807.000",
+            "0:153722867280912930:9223372036854775807.0",
+        ] {
+            assert_eq!(milliseconds(text), None, "{text}");
+        }
     }
 }
