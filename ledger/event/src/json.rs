@@ -4,69 +4,168 @@
 //! they exist, `\u00xx` otherwise), everything else is written as UTF-8. Not here: reading (that is
 //! `serde_json`'s work) and floating point numbers (events have none).
 
+/// How many bytes are looked at and written at once.
+const BLOCK: usize = 16;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// What stands after the backslash for a byte that needs one; 0 for those that do not.
+#[inline]
 fn escape_of(byte: u8) -> u8 {
     match byte {
+        b'"' | b'\\' => byte,
         0x08 => b'b',
         b'\t' => b't',
         b'\n' => b'n',
         0x0C => b'f',
         b'\r' => b'r',
         0..0x20 => b'u',
-        b'"' | b'\\' => byte,
         _ => 0,
     }
 }
 
-/// Where the first byte that needs an escape is. Most texts have none, and a block without one is
-/// seen at once.
-fn first_escape(bytes: &[u8]) -> Option<usize> {
-    let needs = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    let (blocks, rest) = bytes.as_chunks::<16>();
-    for (n, block) in blocks.iter().enumerate() {
-        if block.iter().fold(false, |any, byte| any | needs(byte)) {
-            return block.iter().position(needs).map(|at| n * 16 + at);
-        }
-    }
-    let at = rest.iter().position(needs)?;
-    Some(blocks.len() * 16 + at)
+/// Whether some byte of a block needs an escape: all sixteen are compared at once.
+#[inline]
+fn any_escape(block: &[u8; BLOCK]) -> bool {
+    let needs = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    block.iter().fold(false, |any, byte| any | needs(*byte))
 }
 
-/// Appends `text` as a JSON string.
+/// Marks in a word where its first byte that needs an escape is, by the arithmetic of zero bytes
+/// (Warren, "Hacker's Delight", 6-1); what is marked behind that one need not.
+#[inline]
+fn escapes_in(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+    let equal = |byte: u8| {
+        let zero = word ^ u64::from_le_bytes([byte; 8]);
+        zero.wrapping_sub(ONES) & !zero
+    };
+    let control = word.wrapping_sub(u64::from_le_bytes([0x20; 8])) & !word;
+    (control | equal(b'"') | equal(b'\\')) & HIGHS
+}
+
+/// How many bytes of a block stand before the first one that needs an escape.
+#[inline]
+fn clean_in(block: &[u8; BLOCK]) -> usize {
+    let word = |half: Option<&[u8; 8]>| half.map_or(0, |half| u64::from_le_bytes(*half));
+    let low = escapes_in(word(block.first_chunk()));
+    let high = escapes_in(word(block.last_chunk()));
+    let (marks, before) = if low == 0 { (high, 8) } else { (low, 0) };
+    usize::try_from(marks.trailing_zeros() / 8).unwrap_or(0) + before
+}
+
+/// Appends `text` as a JSON string. Copies are of whole blocks where they can be, and what is too
+/// much is taken back: a copy of any length costs more than that.
 pub(crate) fn put_str(text: &str, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bytes = text.as_bytes();
-    out.reserve(bytes.len().saturating_add(2));
+    let mut rest = text.as_bytes();
+    let room = rest.len().saturating_add(rest.len() / 8);
+    out.reserve(room.saturating_add(BLOCK + 2));
     out.push(b'"');
-    let mut rest = bytes;
-    while let Some(at) = first_escape(rest) {
-        let (clean, tail) = rest.split_at(at);
-        out.extend_from_slice(clean);
-        let Some((&byte, tail)) = tail.split_first() else {
+    let mut clean = 0;
+    while let Some(block) = rest.get(clean..).and_then(<[u8]>::first_chunk) {
+        if !any_escape(block) {
+            clean += BLOCK;
+            continue;
+        }
+        let (run, behind) = rest.split_at(clean);
+        if clean > 0 {
+            out.extend_from_slice(run);
+        }
+        let here = clean_in(block);
+        let end = out.len() + here;
+        out.extend_from_slice(block);
+        out.truncate(end);
+        let Some((byte, behind)) = behind.get(here..).and_then(<[u8]>::split_first) else {
             break;
         };
-        match escape_of(byte) {
-            b'u' => {
-                let high = HEX.get(usize::from(byte >> 4)).copied().unwrap_or(b'0');
-                let low = HEX.get(usize::from(byte & 15)).copied().unwrap_or(b'0');
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
-            }
-            short => out.extend_from_slice(&[b'\\', short]),
-        }
-        rest = tail;
+        put_escape(*byte, out);
+        rest = behind;
+        clean = 0;
     }
-    out.extend_from_slice(rest);
+    let (run, behind) = rest.split_at(clean);
+    if clean > 0 {
+        out.extend_from_slice(run);
+    }
+    put_end(behind, out);
     out.push(b'"');
 }
+
+/// Appends the last bytes of a string, less than a block.
+#[inline]
+fn put_end(rest: &[u8], out: &mut Vec<u8>) {
+    // Two pieces that may overlap.
+    if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
+        let marks = escapes_in(u64::from_le_bytes(*first)) | escapes_in(u64::from_le_bytes(*last));
+        if marks == 0 {
+            let end = out.len() + rest.len();
+            out.extend_from_slice(first);
+            out.truncate(end - last.len());
+            out.extend_from_slice(last);
+            return;
+        }
+    } else if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
+        let both = u64::from(u32::from_le_bytes(*first)) << 32;
+        if escapes_in(both | u64::from(u32::from_le_bytes(*last))) == 0 {
+            let end = out.len() + rest.len();
+            out.extend_from_slice(first);
+            out.truncate(end - last.len());
+            out.extend_from_slice(last);
+            return;
+        }
+    }
+    for byte in rest {
+        match escape_of(*byte) {
+            0 => out.push(*byte),
+            _ => put_escape(*byte, out),
+        }
+    }
+}
+
+/// Appends the escape of a byte.
+#[inline]
+fn put_escape(byte: u8, out: &mut Vec<u8>) {
+    match escape_of(byte) {
+        b'u' => {
+            let high = HEX.get(usize::from(byte >> 4)).copied().unwrap_or(b'0');
+            let low = HEX.get(usize::from(byte & 15)).copied().unwrap_or(b'0');
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+        }
+        short => out.extend_from_slice(&[b'\\', short]),
+    }
+}
+
+/// The numbers from 00 to 99.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut n = 0;
+    while n < 100 {
+        #[expect(
+            clippy::indexing_slicing,
+            clippy::cast_possible_truncation,
+            reason = "constant: evaluated by the compiler"
+        )]
+        {
+            pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
+        }
+        n += 1;
+    }
+    pairs
+};
 
 /// Appends an unsigned number in decimal.
 pub(crate) fn put_u64(mut value: u64, out: &mut Vec<u8>) {
+    if let (true, Ok(digit)) = (value < 10, u8::try_from(value)) {
+        out.push(b'0' + digit);
+        return;
+    }
     let mut digits = [b'0'; 20];
     let mut used = 0;
-    for slot in digits.iter_mut().rev() {
-        *slot = b'0' | u8::try_from(value % 10).unwrap_or(0);
-        value /= 10;
-        used += 1;
+    for slot in digits.as_chunks_mut::<2>().0.iter_mut().rev() {
+        let pair = usize::try_from(value % 100).unwrap_or(0);
+        *slot = PAIRS.get(pair).copied().unwrap_or_default();
+        used += if value < 10 { 1 } else { 2 };
+        value /= 100;
         if value == 0 {
             break;
         }
@@ -85,6 +184,27 @@ pub(crate) fn put_i64(value: i64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_string_is_written_as_serde_json_does(
+            text in "\\PC{0,40}|[a\"\\\\\n\u{1}æ]{0,40}|[a-z]{0,40}\"?[a-z]{0,40}",
+            before in "[a-z]{0,3}",
+        ) {
+            let mut out = before.clone().into_bytes();
+            put_str(&text, &mut out);
+            let expected = before + &serde_json::to_string(&text).unwrap();
+            proptest::prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+
+        #[test]
+        fn any_number_is_written_in_decimal(value: u64, digits in 0_u32..64) {
+            let value = value >> digits;
+            let mut out = Vec::new();
+            put_u64(value, &mut out);
+            proptest::prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+        }
+    }
 
     #[test]
     fn strings_and_numbers_read_back_equal() {
@@ -109,7 +229,7 @@ mod tests {
                 "same escapes as serde_json"
             );
         }
-        for value in [0, 1, -1, 9, 10, 12_345, i64::MAX, i64::MIN] {
+        for value in [0, 1, -1, 9, 10, 99, 100, 999, 12_345, i64::MAX, i64::MIN] {
             let mut out = Vec::new();
             put_i64(value, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
