@@ -75,6 +75,27 @@ impl Scanner {
     }
 }
 
+/// How far a record's end is looked for by counting quotes.
+const COUNTED_MAX: usize = 16 * 1024;
+
+/// The line feed that ends the record if the record is well formed: the first one with an even
+/// number of quotes before it. A record that [`split`] then reads ends there for [`Scanner`] too,
+/// which looks at each byte; of one that it does not read, this says nothing.
+pub(crate) fn likely_end(input: &[u8]) -> Option<usize> {
+    let looked = input.get(..COUNTED_MAX).unwrap_or(input);
+    let mut from = 0;
+    let mut open = false;
+    loop {
+        let rest = looked.get(from..)?;
+        let (line, _) = rest.split_at_checked(memchr::memchr(b'\n', rest)?)?;
+        open ^= line.iter().fold(false, |odd, byte| odd ^ (*byte == b'"'));
+        if !open {
+            return Some(from + line.len());
+        }
+        from += line.len() + 1;
+    }
+}
+
 /// One field of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Field<'i> {
@@ -87,51 +108,55 @@ pub(crate) struct Field<'i> {
 /// Splits a record without its line end. A last field that is not closed counts only when the
 /// record was `cut`. `None` when the record is malformed or has too many fields.
 pub(crate) fn split(record: &str, cut: bool) -> Option<Vec<Field<'_>>> {
+    let bytes = record.as_bytes();
     let mut fields = Vec::with_capacity(27);
-    let mut rest = Some(record);
-    while let Some(now) = rest {
+    let mut at = 0;
+    loop {
         if fields.len() >= FIELDS_MAX {
             return None;
         }
         // Single bytes are compared as such: `strip_prefix` would call a comparison of memory.
-        let (field, after) = match now.as_bytes().first() {
-            Some(b'"') => quoted(now.get(1..)?, cut)?,
-            _ => plain(now)?,
+        let (field, end) = match bytes.get(at) {
+            Some(b'"') => quoted(record, at + 1, cut)?,
+            Some(b',') => (EMPTY, at),
+            Some(_) => plain(record, at)?,
+            None => (EMPTY, at),
         };
         fields.push(field);
-        rest = after;
-    }
-    Some(fields)
-}
-
-type Split<'i> = (Field<'i>, Option<&'i str>);
-
-fn plain(now: &str) -> Option<Split<'_>> {
-    let end = scan::first_of_two(now.as_bytes(), b',', b'"');
-    let (value, after) = match end {
-        Some(at) if now.as_bytes().get(at) == Some(&b',') => {
-            (now.get(..at)?, Some(now.get(at + 1..)?))
+        match bytes.get(end) {
+            Some(b',') => at = end + 1,
+            Some(_) => return None,
+            None => return Some(fields),
         }
-        Some(_) => return None,
-        None => (now, None),
-    };
-    Some((
-        Field {
-            text: Cow::Borrowed(value),
-            quoted: false,
-        },
-        after,
-    ))
+    }
 }
 
-fn quoted(inside: &str, cut: bool) -> Option<Split<'_>> {
-    let bytes = inside.as_bytes();
-    let mut at = 0;
+/// A field without anything in it.
+const EMPTY: Field<'_> = Field {
+    text: Cow::Borrowed(""),
+    quoted: false,
+};
+
+/// A field from `at` on that does not begin with a quote, and where it ends.
+#[inline]
+fn plain(record: &str, at: usize) -> Option<(Field<'_>, usize)> {
+    let rest = record.as_bytes().get(at..)?;
+    let end = scan::first_of_two(rest, b',', b'"').map_or(record.len(), |length| at + length);
+    let text = Cow::Borrowed(record.get(at..end)?);
+    let quoted = false;
+    Some((Field { text, quoted }, end))
+}
+
+/// A field whose inside begins at `from`, and where it ends behind its quote.
+#[inline]
+fn quoted(record: &str, from: usize, cut: bool) -> Option<(Field<'_>, usize)> {
+    let bytes = record.as_bytes();
+    let mut at = from;
     let mut doubled = false;
     let end = loop {
         let Some(step) = scan::first(bytes.get(at..)?, b'"') else {
             if cut {
-                break inside.len();
+                break record.len();
             }
             return None;
         };
@@ -142,21 +167,18 @@ fn quoted(inside: &str, cut: bool) -> Option<Split<'_>> {
         doubled = true;
         at += 2;
     };
-    let body = inside.get(..end)?;
+    let body = record.get(from..end)?;
     let text = if doubled {
-        Cow::Owned(undouble(body))
+        undouble(body)
     } else {
         Cow::Borrowed(body)
     };
-    let after = match bytes.get(end + 1) {
-        Some(b',') => Some(inside.get(end + 2..)?),
-        None => None,
-        Some(_) => return None,
-    };
-    Some((Field { text, quoted: true }, after))
+    let quoted = true;
+    Some((Field { text, quoted }, end + 1))
 }
 
-fn undouble(body: &str) -> String {
+/// The text with each two quotes as one; all of them stand in pairs.
+fn undouble(body: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(body.len());
     let mut rest = body;
     while let Some(at) = scan::first(rest.as_bytes(), b'"') {
@@ -164,7 +186,7 @@ fn undouble(body: &str) -> String {
         rest = rest.get(at + 2..).unwrap_or("");
     }
     out.push_str(rest);
-    out
+    Cow::Owned(out)
 }
 
 /// Writes fields as they were read: what stood in quotes stands in quotes.
@@ -191,6 +213,21 @@ pub(crate) fn join<'f>(fields: impl Iterator<Item = (&'f str, bool)>, out: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_record_that_is_read_ends_where_the_scanner_ends_it(
+            input in "[a,\"\n\r]{0,24}\n[a,\"\n]{0,8}",
+        ) {
+            let Some(end) = likely_end(input.as_bytes()) else { return Ok(()) };
+            let record = &input[..end];
+            let record = record.strip_suffix('\r').unwrap_or(record);
+            if split(record, false).is_some() {
+                let scan = Scanner::default().feed(input.as_bytes());
+                proptest::prop_assert_eq!(scan, Scan::Ended(end));
+            }
+        }
+    }
 
     fn check(input: &str, scan: Scan, fields: Option<&[&str]>) {
         assert_eq!(Scanner::default().feed(input.as_bytes()), scan, "{input:?}");

@@ -11,7 +11,7 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 const NEAR_WORDS: usize = 4;
 
 /// Where the first of the needles is in a word; its lowest mark is exact.
-#[inline]
+#[inline(always)]
 fn in_word<const N: usize>(chunk: [u8; 8], needles: [u8; N]) -> Option<usize> {
     let word = u64::from_le_bytes(chunk);
     let marks = needles.iter().fold(0, |marks, needle| {
@@ -23,7 +23,7 @@ fn in_word<const N: usize>(chunk: [u8; 8], needles: [u8; N]) -> Option<usize> {
 }
 
 /// The first of some bytes.
-#[inline]
+#[inline(always)]
 fn near<const N: usize>(
     bytes: &[u8],
     needles: [u8; N],
@@ -61,11 +61,54 @@ pub(crate) fn first_of_three(bytes: &[u8], a: u8, b: u8, c: u8) -> Option<usize>
     near(bytes, [a, b, c], |rest| memchr::memchr3(a, b, c, rest))
 }
 
+/// How many places are asked at once.
+const BLOCK: usize = 16;
+
+/// Whether the byte at some place and the one behind it are a wanted pair, and the place is one
+/// that `exact` confirms. `wanted` is asked of sixteen places at once, so it must not branch.
+#[inline(always)]
+pub(crate) fn any_pair(
+    bytes: &[u8],
+    wanted: impl Fn(u8, u8) -> bool,
+    exact: impl Fn(usize) -> bool,
+) -> bool {
+    let behind = bytes.get(1..).unwrap_or(&[]);
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let (nexts, rest) = behind.as_chunks::<BLOCK>();
+    for (n, (block, next)) in blocks.iter().zip(nexts).enumerate() {
+        let pairs = block.iter().zip(next);
+        if !pairs.fold(false, |any, (a, b)| any | wanted(*a, *b)) {
+            continue;
+        }
+        let mut pairs = block.iter().zip(next).enumerate();
+        if pairs.any(|(at, (a, b))| wanted(*a, *b) && exact(n * BLOCK + at)) {
+            return true;
+        }
+    }
+    let from = nexts.len() * BLOCK;
+    let pairs = bytes.get(from..).unwrap_or(&[]).iter().zip(rest);
+    pairs
+        .enumerate()
+        .any(|(at, (a, b))| wanted(*a, *b) && exact(from + at))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     proptest::proptest! {
+        #[test]
+        fn finds_the_pairs_that_a_plain_search_finds(
+            bytes in proptest::collection::vec(b'a'..=b'd', 0..70),
+            places in proptest::collection::vec(proptest::prelude::any::<bool>(), 70),
+        ) {
+            let wanted = |a: u8, b: u8| (a == b'a') & (b == b'b');
+            let exact = |at: usize| places[at];
+            let mut plain = bytes.windows(2).enumerate();
+            let plain = plain.any(|(at, pair)| pair == b"ab" && exact(at));
+            proptest::prop_assert_eq!(any_pair(&bytes, wanted, exact), plain);
+        }
+
         #[test]
         fn finds_what_a_plain_search_finds(
             bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..90),

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use ledger_event::{Event, Text};
 
-use crate::csv::{Scan, Scanner};
+use crate::csv::{self, Scan, Scanner};
 use crate::format::{Format, RECORD_BYTES_MAX, Step};
 use crate::postgresql::Lines;
 use crate::text::{Digest, Digests, lossless};
@@ -88,6 +88,15 @@ impl Ending {
             Ending::Line => memchr::memchr(b'\n', bytes).map_or(Scan::Open, Scan::Ended),
         }
     }
+
+    /// Where the record ends if it is one: found with less work than by [`Ending::feed`], which
+    /// decides when the form cannot read what ends there.
+    fn likely(&self, input: &[u8]) -> Option<usize> {
+        match self {
+            Ending::Csv(_) => csv::likely_end(input),
+            Ending::Line | Ending::Lines(_) => None,
+        }
+    }
 }
 
 /// A record that is longer than a window: its beginning, and what is known of the rest so far.
@@ -159,18 +168,20 @@ impl<F: Form> Stream<F> {
 
     fn emit<'i>(&mut self, record: Record<'i>, consumed: usize) -> Step<'i> {
         match self.form.event(record) {
-            Ok(mut event) => {
-                if std::mem::take(&mut self.lost) {
-                    event.unmapped.flags.push(Text::from("resynchronised"));
-                }
-                self.advance(consumed);
-                Step::Record { consumed, event }
-            }
+            Ok(event) => self.accept(event, consumed),
             Err(refused) => {
                 let (reason, record) = *refused;
                 self.refuse(record, reason, consumed)
             }
         }
+    }
+
+    fn accept<'i>(&mut self, mut event: Box<Event<'i>>, consumed: usize) -> Step<'i> {
+        if std::mem::take(&mut self.lost) {
+            event.unmapped.flags.push(Text::from("resynchronised"));
+        }
+        self.advance(consumed);
+        Step::Record { consumed, event }
     }
 
     fn refuse<'i>(&mut self, record: Record<'i>, reason: NotARow, consumed: usize) -> Step<'i> {
@@ -376,6 +387,16 @@ impl<F: Form> Format for Stream<F> {
             Some(true) => {}
         }
         let ending = self.form.ending();
+        if let Some(end) = ending.likely(input) {
+            let record = Record {
+                bytes: without_return(input.get(..end).unwrap_or(&[])),
+                whole: None,
+                offset: self.offset,
+            };
+            if let Ok(event) = self.form.event(record) {
+                return self.accept(event, end + 1);
+            }
+        }
         match ending.clone().feed(input, at_end) {
             Scan::Ended(end) => {
                 let bytes = without_return(input.get(..end).unwrap_or(&[]));

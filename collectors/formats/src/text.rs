@@ -120,14 +120,11 @@ impl Digest {
 
     /// The first `bytes` bytes of the digest in hexadecimal.
     pub(crate) fn hex(self, bytes: usize) -> String {
+        let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
         let digest = self.0.finalize().into_bytes();
-        let mut out = String::with_capacity(bytes * 2);
-        for byte in digest.iter().take(bytes) {
-            for nibble in [byte >> 4, byte & 15] {
-                out.extend(char::from_digit(u32::from(nibble), 16));
-            }
-        }
-        out
+        let digits = digest.iter().take(bytes);
+        let digits = digits.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+        String::from_utf8(digits.collect()).unwrap_or_default()
     }
 
     /// As OCSF's `fingerprint`.

@@ -10,6 +10,7 @@ use ledger_event::{Event, Resource, Text, User};
 
 use super::line::{Line, Operation};
 use super::statement::Statement;
+use crate::scan;
 
 /// The server's codes for a lack of rights or a refused login.
 const DENIED: &[u32] = &[1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698, 1873];
@@ -117,7 +118,7 @@ fn statement(event: &mut Event<'_>, line: &Line<'_>) {
         ("SHUTDOWN", _) => application(event, 4, 3),
         ("SELECT" | "TABLE" | "VALUES" | "WITH" | "HANDLER", _) => {
             data(event, 1);
-            if has_word(&line.object, "outfile") || has_word(&line.object, "dumpfile") {
+            if writes_file(&line.object) {
                 event.severity_id = Some(3);
             }
         }
@@ -138,6 +139,22 @@ fn statement(event: &mut Event<'_>, line: &Line<'_>) {
         }
         _ => data(event, 4),
     }
+}
+
+/// Whether a text has the word OUTFILE or DUMPFILE, by the two letters that both have and few other
+/// words.
+fn writes_file(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let ends_at = |at: usize, word: &str| {
+        let start = at.wrapping_add(4).wrapping_sub(word.len());
+        let here = bytes.get(start..start.wrapping_add(word.len()));
+        here.is_some_and(|here| here.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    scan::any_pair(
+        bytes,
+        |byte, next| (byte | 0x20 == b'f') & (next | 0x20 == b'i'),
+        |at| ends_at(at, "outfile") || ends_at(at, "dumpfile"),
+    )
 }
 
 /// Whether a word occurs in a text, in any case of letters: cheaper than reading it.

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 
 use super::prefilter;
+use crate::scan;
 
 /// How a backslash escapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,29 +29,37 @@ const RUN_MAX: usize = 64;
 
 /// Whether the text has a character that is written otherwise.
 pub(super) fn possible(text: &str) -> bool {
+    any(text.as_bytes()) || other_script(text)
+}
+
+/// Whether the text has a digit, a blank or a dash of another script or width.
+pub(super) fn other_script(text: &str) -> bool {
     let other = |c: char| !c.is_ascii() && folded_char(c).is_some();
-    any(text.as_bytes()) || (!text.is_ascii() && text.chars().any(other))
+    !text.is_ascii() && text.chars().any(other)
 }
 
 /// Whether the text has a backslash escape that names a character by its number.
-fn any(text: &[u8]) -> bool {
-    memchr::memchr_iter(b'\\', text).any(|at| {
-        let rest = text.get(at + 1..).unwrap_or(&[]);
-        let numbered =
-            |b: &u8| matches!(b, b'x' | b'u' | b'U' | b'+' | b't') || b.is_ascii_hexdigit();
-        if !rest.first().is_some_and(numbered) {
-            return false;
-        }
-        FORMS.iter().any(|form| number(rest, *form).is_some())
-    })
+pub(super) fn any(text: &[u8]) -> bool {
+    let numbered = |byte: u8| {
+        let digit = byte.wrapping_sub(b'0') < 10;
+        let letter = (byte | 0x20).wrapping_sub(b'a') < 6;
+        let mark = (byte == b'x') | (byte | 0x20 == b'u') | (byte == b'+') | (byte == b't');
+        digit | letter | mark
+    };
+    scan::any_pair(
+        text,
+        |byte, next| (byte == b'\\') & numbered(next),
+        |at| {
+            let rest = text.get(at + 1..).unwrap_or(&[]);
+            FORMS.iter().any(|form| number(rest, *form).is_some())
+        },
+    )
 }
 
-/// Whether undoing escapes shows what the prefilter looks for.
+/// Whether undoing the escapes of a text that has [`any`] shows what the prefilter looks for.
 pub(super) fn reveals(text: &str) -> bool {
-    any(text.as_bytes())
-        && FORMS
-            .iter()
-            .any(|form| prefilter::hit(decode(text, *form).as_bytes()))
+    let shows = |form| prefilter::hit(decode(text, form).as_bytes());
+    FORMS.into_iter().any(shows)
 }
 
 /// The number behind a backslash, and how many bytes it takes.

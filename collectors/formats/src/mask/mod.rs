@@ -227,12 +227,19 @@ pub(crate) fn is_clean(text: &str) -> bool {
         // Every character is written as itself.
         return !pan::present_unescaped(text);
     }
-    !encoded::reveals(text) && !pan::present(text)
+    let escapes = encoded::any(text.as_bytes());
+    if escapes && encoded::reveals(text) {
+        return false;
+    }
+    let otherwise = escapes || encoded::other_script(text);
+    let card = pan::present_unescaped(text) || (otherwise && pan::present_escaped(text));
+    !card
 }
 
 /// Whether a text can hold a secret, perhaps behind escapes.
 fn is_suspicious(text: &str) -> bool {
-    prefilter::hit(text.as_bytes()) || encoded::reveals(text)
+    let bytes = text.as_bytes();
+    prefilter::hit(bytes) || (encoded::any(bytes) && encoded::reveals(text))
 }
 
 /// Looks at every free text of an event again and masks what should not be there. An event of

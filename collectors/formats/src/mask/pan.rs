@@ -84,8 +84,13 @@ fn passes(text: &[u8], options: MaskOptions, found: &mut Found) -> Option<Vec<u8
 
 /// Whether the text holds a card number: what [`mask`] would find, without finding all of it.
 pub(super) fn present(text: &str) -> bool {
+    present_unescaped(text) || (encoded::possible(text) && present_escaped(text))
+}
+
+/// Whether it holds one whose digits are written otherwise than as themselves.
+pub(super) fn present_escaped(text: &str) -> bool {
     let folded = |form| holds(&Folded::of(text, form).bytes);
-    present_unescaped(text) || (encoded::possible(text) && FORMS.into_iter().any(folded))
+    FORMS.into_iter().any(folded)
 }
 
 /// The same of a text without escapes and other scripts.

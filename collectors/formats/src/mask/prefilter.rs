@@ -55,6 +55,10 @@ const PATTERNS: &[(&[u8], usize)] = &[
 struct Entry {
     pattern: &'static [u8],
     offset: usize,
+    /// Where the third byte of the three stands in the pattern, and what it is: nearly always
+    /// another one stands in the text.
+    third_at: usize,
+    third: u8,
     next: u8,
 }
 
@@ -78,6 +82,8 @@ const fn table() -> Table {
     let none = Entry {
         pattern: b"",
         offset: 0,
+        third_at: 0,
+        third: 0,
         next: 0,
     };
     let mut table = Table {
@@ -89,9 +95,12 @@ const fn table() -> Table {
         let (pattern, triple) = PATTERNS[n / 2];
         let offset = triple + n % 2;
         let (a, b) = (pattern[offset], pattern[offset + 1]);
+        let third_at = if n % 2 == 0 { triple + 2 } else { triple };
         table.entries[n] = Entry {
             pattern,
             offset,
+            third_at,
+            third: pattern[third_at],
             next: table.first[slot(a, b)],
         };
         let (upper_a, upper_b) = (a.to_ascii_uppercase(), b.to_ascii_uppercase());
@@ -145,9 +154,12 @@ fn pattern_at(text: &[u8], at: usize, first: u8) -> bool {
         .and_then(|n| TABLE.entries.get(n))
     {
         let start = at.wrapping_sub(entry.offset);
-        let there = text.get(start..start.wrapping_add(entry.pattern.len()));
-        if there.is_some_and(|there| there.eq_ignore_ascii_case(entry.pattern)) {
-            return true;
+        let third = text.get(start.wrapping_add(entry.third_at));
+        if third.is_some_and(|third| third.to_ascii_lowercase() == entry.third) {
+            let there = text.get(start..start.wrapping_add(entry.pattern.len()));
+            if there.is_some_and(|there| there.eq_ignore_ascii_case(entry.pattern)) {
+                return true;
+            }
         }
         next = entry.next;
     }
