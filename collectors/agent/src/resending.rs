@@ -93,6 +93,11 @@ impl Default for Losses {
 }
 
 impl Losses {
+    /// Something is lost and not sent again yet. Until then order on the way proves nothing.
+    pub(crate) fn are_waiting(&self) -> bool {
+        self.waiting
+    }
+
     /// Whether it is to be sent again now, `lost` or what was lost before: at most each 5 s, more
     /// seldom if it is lost again and again.
     pub(crate) fn are_due(&mut self, lost: bool, now: Moment) -> bool {

@@ -24,6 +24,16 @@ fn all_once(rig: &Rig, last: u64) {
     assert_eq!(rig.count(Kind::FORGED), 0);
 }
 
+/// How many files the journal has.
+fn segments(rig: &Rig) -> usize {
+    let segments = std::fs::read_dir(rig.state_dir()).unwrap();
+    let segments = segments.filter(|one| {
+        let name = one.as_ref().unwrap().file_name();
+        name.to_str().is_some_and(|name| name.ends_with(".journal"))
+    });
+    segments.count()
+}
+
 fn refused(rig: &Rig) -> Option<&str> {
     rig.follower.as_ref().unwrap().refused()
 }
@@ -144,12 +154,45 @@ fn an_old_epoch_is_kept_until_something_sent_after_it_is_covered() {
     kept.sort_unstable();
     kept.dedup();
     assert_eq!(kept, (1..=20).collect::<Vec<_>>());
-    let segments = std::fs::read_dir(rig.state_dir()).unwrap();
-    let segments = segments.filter(|one| {
-        let name = one.as_ref().unwrap().file_name();
-        name.to_str().is_some_and(|name| name.ends_with(".journal"))
-    });
-    assert_eq!(segments.count(), 1, "the life before is forgotten");
+    assert_eq!(segments(&rig), 1, "the life before is forgotten");
+}
+
+#[test]
+fn an_old_epoch_is_kept_while_a_loss_waits_to_be_sent_again() {
+    for lost in [true, false] {
+        let mut rig = Rig::new("audit");
+        rig.append("audit", rows(1..=10));
+        go_on(&mut rig, 2);
+        rig.away.store(true, std::sync::atomic::Ordering::Relaxed);
+        rig.append("audit", rows(11..=20));
+        rig.run();
+        rig.stop();
+        rig.away.store(false, std::sync::atomic::Ordering::Relaxed);
+        rig.state = "other";
+        rig.start();
+        go_on(&mut rig, 2);
+        rig.stop();
+        rig.state = "state";
+        rig.way.lock().unwrap().carried = true;
+        if lost {
+            rig.way.lock().unwrap().loses = (11..=20).collect();
+        }
+        rig.pass(100_000);
+        rig.start();
+        // It is lost, sent again at once, and lost again; behind it the new epoch is covered
+        // before it is time to send once more.
+        go_on(&mut rig, 4);
+        rig.append("audit", rows(21..=22));
+        go_on(&mut rig, 2);
+        assert!(rig.markers().contains(&22));
+        let before = rig.way.lock().unwrap().sent.len();
+        rig.way.lock().unwrap().loses.clear();
+        go_on(&mut rig, 130);
+        let sent = rig.way.lock().unwrap().sent[before..].to_vec();
+        let again = (11..=20).all(|number| sent.contains(&number));
+        assert_eq!(again, lost, "{sent:?}");
+        assert_eq!(segments(&rig), 1, "the life before is forgotten");
+    }
 }
 
 #[test]

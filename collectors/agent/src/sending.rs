@@ -202,7 +202,9 @@ impl Sending {
             OldEpochs::Unsent | OldEpochs::Carried => false,
             OldEpochs::In(size) => heard.size >= size,
             OldEpochs::Before(stream, sequence) => {
-                heard.epoch == epoch && covers(heard, stream, sequence)
+                !self.losses.are_waiting()
+                    && heard.epoch == epoch
+                    && covers(heard, stream, sequence)
             }
         };
         let epochs_before = if covered { epoch } else { Epoch(0) };

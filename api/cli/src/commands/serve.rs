@@ -56,7 +56,7 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<Exit, CommandError> {
     if let Some(what) = recovered_line(&recovered) {
         warn!(what, "log recovered");
     }
-    let started = start(&config, &log, args.accepted);
+    let started = start(&config, &log);
     let (intake, server) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -93,21 +93,10 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<Exit, CommandError> {
 }
 
 /// What brings messages into the log: the intake, if there is one, and the server.
-fn start(
-    config: &Config,
-    log: &Log,
-    accepted: Accepted,
-) -> Result<(Option<Intake>, Server), CommandError> {
+fn start(config: &Config, log: &Log) -> Result<(Option<Intake>, Server), CommandError> {
     let ways = || (log.door(), log.reader());
     let intake = match config.kafka.clone() {
-        Some(settings) => {
-            let settings = if accepted.accept_restored {
-                settings.accepting_older()
-            } else {
-                settings
-            };
-            Some(Intake::start(&settings, &config.paths, ways())?)
-        }
+        Some(settings) => Some(Intake::start(&settings, &config.paths, ways())?),
         None => None,
     };
     let watch = intake.as_ref().map(Intake::watch);

@@ -1,40 +1,31 @@
 //! The ledger's word on the acks topic: what a published checkpoint covers, of each source and of
 //! each partition, in one transaction.
 //!
-//! Before the first word the topic is read to its end: a checkpoint of this log in it that the log
-//! does not hold shows that the log was restored from a copy, or cloned. The transaction's name is
-//! the log's origin, so that of two ledgers the later one alone goes on. Not here: the form
-//! (`ack`).
+//! The transaction's name is the log's origin, so that of two ledgers the later one alone goes on.
+//! Not here: the form (`ack`), what the topic says of the log before its first word (`last_word`).
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keys_public::{LogKeys, Note};
 use keys_secret::SecretKey32;
-use ledger_core::{Checkpoint, SourceId, TreeSize, verify_consistency};
+use ledger_core::{SourceId, TreeSize};
 use ledger_log::Coverage;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use super::ack::{ACK_BYTES_MAX, LOG_KEY, LogAck, Passed, SourceAck, ack_mac, source_key};
+use super::ack::{LogAck, Passed, SourceAck, ack_mac, log_key, source_key};
 use super::client::{ANSWER_WAIT, KafkaFailed, Talk, settings};
 use super::form::H_MAC;
-use super::hearing::{acks_reader, from_beginning};
 use super::intake::Context;
+use super::last_word::LastWord;
 use super::place::{PartitionPlace, TopicPlace, partition_key, read, topic_key};
 use super::topics::{acks_topic, events_topic};
 
-/// What is said of a record under the log's name that it did not write.
-const NOT_OURS: &str = "a `log` record of the acks topic that this log did not write";
-/// Bytes of checkpoints that are held before they are looked at.
-const CLAIMS_BYTES_MAX: usize = 4 << 20;
-/// Longest reading of the acks topic to its end.
-const READ_WAIT: Duration = Duration::from_secs(30);
 /// Longest wait for a transaction.
 const COMMIT_WAIT: Duration = Duration::from_secs(15);
 /// How long the last checkpoint is waited for.
@@ -43,6 +34,8 @@ const LAST_WAIT: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// All is said again after this time, for agents whose topic was made anew.
 const AGAIN_EVERY: Duration = Duration::from_secs(600);
+/// Who sends to a partition hears so soon how far it was read, if nothing was taken of them.
+const MOVED_EVERY: Duration = Duration::from_secs(30);
 /// How often it is asked how much waits in the partitions.
 const LAG_EVERY: Duration = Duration::from_secs(5);
 
@@ -54,15 +47,26 @@ pub(crate) struct AcksWriter {
     events: String,
     keys: HashMap<SourceId, SecretKey32>,
     /// The checkpoint that was said last.
-    said: Option<TreeSize>,
+    covered: Option<Coverage>,
+    /// What was said of each source, and of the partitions.
+    said: HashMap<SourceId, Said>,
     passed: Vec<Passed>,
     all_at: Instant,
+    /// When a source is to hear how far its partition was read.
+    due_at: Option<Instant>,
+}
+
+/// What was said last of a source's partition.
+struct Said {
+    passed: Passed,
+    at: Instant,
 }
 
 /// What a turn says.
 struct Words {
-    sources: Vec<(SourceId, Vec<u8>, [u8; 32])>,
+    sources: Vec<(SourceId, Passed, Vec<u8>, [u8; 32])>,
     log: Option<LogAck>,
+    passed: Vec<Passed>,
 }
 
 impl AcksWriter {
@@ -74,9 +78,8 @@ impl AcksWriter {
         let talk = Talk::default();
         let acks = acks_topic(context.paths.tenant());
         let brokers = context.settings.brokers();
-        if let Some(checkpoint) = last_word(context, &acks, &talk)? {
-            check(context, &acks, &checkpoint)?;
-        }
+        let mut heard = LastWord::new(context, &acks, &talk)?;
+        heard.check()?;
         let mut client = settings(brokers)?;
         client
             .set(
@@ -91,16 +94,20 @@ impl AcksWriter {
             .map_err(|error| KafkaFailed::of(&error, "making a producer", &talk, brokers))?;
         let writer = AcksWriter {
             producer,
-            talk,
+            talk: talk.clone(),
             events: events_topic(context.paths.tenant()),
-            acks,
+            acks: acks.clone(),
             keys: HashMap::new(),
-            said: None,
+            covered: None,
+            said: HashMap::new(),
             passed: Vec::new(),
             all_at: Instant::now(),
+            due_at: None,
         };
         let begun = writer.producer.init_transactions(COMMIT_WAIT);
         begun.map_err(|error| writer.failed(context, &error))?;
+        // What the ledger that is fenced now said in between.
+        heard.check()?;
         Ok(writer)
     }
 
@@ -117,11 +124,13 @@ impl AcksWriter {
                 self.wait_published(context);
             }
             let again = self.all_at.elapsed() >= AGAIN_EVERY;
-            let after = self.said.filter(|_| !again);
+            let after = self.size().filter(|_| !again);
             let covered = context.door.coverage(after, LOOK_EVERY);
             let covered = covered.map_err(|error| KafkaFailed::Log(error.to_string()))?;
+            let due = self.due_at.is_some_and(|at| at <= Instant::now());
+            let covered = covered.or_else(|| self.covered.clone().filter(|_| due));
             if let Some(covered) = covered {
-                self.say(context, &covered, after)?;
+                self.say(context, covered, after)?;
             }
             if Instant::now() >= lag_at {
                 self.look_at_lag(context)?;
@@ -133,11 +142,16 @@ impl AcksWriter {
         }
     }
 
+    /// The size that was said last.
+    fn size(&self) -> Option<TreeSize> {
+        self.covered.as_ref().map(|covered| covered.size)
+    }
+
     /// Waits a little for the checkpoint that covers what was read last.
     fn wait_published(&self, context: &Context) {
         let size = context.door.size();
         let before = TreeSize(size.0.saturating_sub(1));
-        if self.said.is_none_or(|said| said < size) {
+        if self.size().is_none_or(|said| said < size) {
             // Without it the next start says the same.
             let _ = context.door.coverage(Some(before), LAST_WAIT);
         }
@@ -147,10 +161,10 @@ impl AcksWriter {
     fn say(
         &mut self,
         context: &Context,
-        covered: &Coverage,
+        covered: Coverage,
         since: Option<TreeSize>,
     ) -> Result<(), KafkaFailed> {
-        let Some(words) = self.words(context, covered, since)? else {
+        let Some(words) = self.words(context, &covered, since)? else {
             // Before the log has a place in the topic there is nothing to say.
             std::thread::sleep(LOOK_EVERY);
             return Ok(());
@@ -163,14 +177,32 @@ impl AcksWriter {
                 self.failed(context, &error)
             })?;
         }
+        let at = Instant::now();
         if since.is_none() {
-            self.all_at = Instant::now();
+            self.all_at = at;
         }
-        if let Some(log) = words.log {
-            self.passed = log.partitions;
-        }
-        self.said = Some(covered.size);
+        let said = words.sources.iter();
+        self.said.extend(said.map(|(source, passed, ..)| {
+            (
+                *source,
+                Said {
+                    passed: *passed,
+                    at,
+                },
+            )
+        }));
+        self.passed = words.passed;
+        let moved = self.said.values().filter(|said| self.has_moved(said));
+        self.due_at = moved.map(|said| said.at + MOVED_EVERY).min();
+        self.covered = Some(covered);
         Ok(())
+    }
+
+    /// Whether the partition was read on since.
+    fn has_moved(&self, said: &Said) -> bool {
+        let of = |passed: &&Passed| passed.partition == said.passed.partition;
+        let now = self.passed.iter().find(of);
+        now.is_some_and(|now| now.next != said.passed.next)
     }
 
     fn words(
@@ -179,45 +211,71 @@ impl AcksWriter {
         covered: &Coverage,
         since: Option<TreeSize>,
     ) -> Result<Option<Words>, KafkaFailed> {
-        let topic = covered.position(&topic_key(&self.events));
-        let Some(topic) = topic.and_then(read::<TopicPlace>) else {
+        let Some(passed) = self.passed_in(covered) else {
             return Ok(None);
         };
         let mut sources = Vec::new();
         let from = since.unwrap_or(TreeSize(0));
-        for state in covered.changed_since(from).filter(|state| state.keyed) {
+        let changed: HashSet<SourceId> = covered.changed_since(from).map(|one| one.id).collect();
+        for state in covered.changed_since(TreeSize(0)).filter(|one| one.keyed) {
+            // Messages of sources lie in these alone, whatever was added later.
+            let of = usize::try_from(state.id.0).ok();
+            let of = of.and_then(|of| passed.get(of.checked_rem(passed.len())?));
+            let Some(passed) = of.copied() else { continue };
+            if !changed.contains(&state.id) && !self.is_news(state.id, &passed) {
+                continue;
+            }
             let Some(acknowledged) = context.door.acknowledged_in(covered, state.id) else {
                 continue;
             };
-            let partition = state.id.0.checked_rem(topic.partitions).unwrap_or_default();
             let ack = SourceAck {
-                partition,
+                passed,
+                restored: covered.restored(),
                 acknowledged,
             };
             let value = ack.to_json();
             let mac = ack_mac(self.key(context, state.id)?, state.id, &value);
-            sources.push((state.id, value, mac));
+            sources.push((state.id, passed, value, mac));
         }
-        // Messages of sources lie in these alone, whatever was added later.
-        let passed: Vec<Passed> = (0..topic.partitions)
-            .filter_map(|partition| {
-                let position = covered.position(&partition_key(&self.events, partition))?;
-                let place = read::<PartitionPlace>(position)?;
-                Some(Passed {
-                    partition,
-                    generation: place.generation,
-                    next: place.next,
-                })
-            })
-            .collect();
         let news = since.is_none() || passed != self.passed || !sources.is_empty();
         let log = news.then(|| LogAck {
             origin: context.paths.origin().as_str().to_owned(),
             size: covered.size.0,
-            partitions: passed,
             checkpoint: String::from_utf8_lossy(&covered.note).into_owned(),
         });
-        Ok(Some(Words { sources, log }))
+        Ok(Some(Words {
+            sources,
+            log,
+            passed,
+        }))
+    }
+
+    /// Whether a source is to hear this of its partition though nothing else about it is new: at
+    /// once if something was lost, and now and then if it was read on, for what was read there and
+    /// not taken.
+    fn is_news(&self, source: SourceId, passed: &Passed) -> bool {
+        self.said.get(&source).is_none_or(|said| {
+            let (old, new) = (&said.passed, passed);
+            (old.generation, old.lost_to) != (new.generation, new.lost_to)
+                || (old.next != new.next && said.at.elapsed() >= MOVED_EVERY)
+        })
+    }
+
+    /// How far each partition that sources send to was read, in their order.
+    fn passed_in(&self, covered: &Coverage) -> Option<Vec<Passed>> {
+        let topic = covered.position(&topic_key(&self.events))?;
+        let topic = read::<TopicPlace>(topic)?;
+        let passed = |partition| {
+            let position = covered.position(&partition_key(&self.events, partition))?;
+            let place = read::<PartitionPlace>(position)?;
+            Some(Passed {
+                partition,
+                generation: place.generation,
+                next: place.next,
+                lost_to: place.lost_to,
+            })
+        };
+        (0..topic.partitions).map(passed).collect()
     }
 
     fn key(&mut self, context: &Context, source: SourceId) -> Result<&SecretKey32, KafkaFailed> {
@@ -233,7 +291,7 @@ impl AcksWriter {
 
     fn write(&self, words: &Words) -> Result<(), KafkaError> {
         self.producer.begin_transaction()?;
-        for (source, value, mac) in &words.sources {
+        for (source, _, value, mac) in &words.sources {
             let mac = STANDARD.encode(mac);
             let headers = OwnedHeaders::new_with_capacity(1).insert(Header {
                 key: H_MAC,
@@ -242,7 +300,7 @@ impl AcksWriter {
             self.put(&source_key(*source), value, Some(headers))?;
         }
         if let Some(log) = &words.log {
-            self.put(LOG_KEY, &log.to_json(), None)?;
+            self.put(&log_key(&log.origin), &log.to_json(), None)?;
         }
         self.producer.commit_transaction(COMMIT_WAIT)
     }
@@ -321,114 +379,4 @@ impl AcksWriter {
         context.answered();
         Ok(())
     }
-}
-
-/// The last checkpoint of this log on the topic, signed by its own keys, if there is one. Anything
-/// else under its name is somebody's talk.
-fn last_word(
-    context: &Context,
-    topic: &str,
-    talk: &Talk,
-) -> Result<Option<Checkpoint>, KafkaFailed> {
-    let brokers = context.settings.brokers();
-    let client = acks_reader(brokers, talk)?;
-    let what = format!("reading topic {topic}");
-    let failed = |error: &KafkaError| KafkaFailed::of(error, &what, talk, brokers);
-    from_beginning(&client, topic).map_err(|error| failed(&error))?;
-    let pair = context.keystore.log_signing_keys(context.paths.origin());
-    let pair = pair.map_err(|error| KafkaFailed::Log(error.to_string()))?;
-    let mut claims = Claims::default();
-    let until = Instant::now() + READ_WAIT;
-    while Instant::now() < until && !context.stop.load(Ordering::Relaxed) {
-        match client.poll(LOOK_EVERY) {
-            None => {}
-            Some(Err(KafkaError::PartitionEOF(_))) => {
-                claims.settle(context, pair.public());
-                return Ok(claims.best);
-            }
-            Some(Err(error)) => return Err(failed(&error)),
-            Some(Ok(record)) => {
-                let value = record.payload().unwrap_or_default();
-                if record.key() != Some(LOG_KEY.as_bytes()) || value.len() > ACK_BYTES_MAX {
-                    continue;
-                }
-                match LogAck::read(value) {
-                    Ok(word) => claims.hear(word),
-                    Err(_) => context.warn(NOT_OURS),
-                }
-                if claims.bytes > CLAIMS_BYTES_MAX {
-                    claims.settle(context, pair.public());
-                }
-            }
-        }
-    }
-    let late = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
-    Err(failed(&late))
-}
-
-/// Checkpoints that the topic holds under the log's name. One was said each second or more often,
-/// and the topic keeps them for an hour: only the greatest are verified.
-#[derive(Default)]
-struct Claims {
-    held: Vec<(u64, String)>,
-    bytes: usize,
-    /// The greatest that has the log's own signatures.
-    best: Option<Checkpoint>,
-}
-
-impl Claims {
-    fn hear(&mut self, word: LogAck) {
-        self.bytes = self.bytes.saturating_add(word.checkpoint.len() + 64);
-        self.held.push((word.size, word.checkpoint));
-    }
-
-    /// Verifies what is held, greatest and latest first, until one is ours.
-    fn settle(&mut self, context: &Context, keys: &LogKeys) {
-        self.bytes = 0;
-        let mut held = std::mem::take(&mut self.held);
-        held.reverse();
-        held.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
-        for (size, note) in held {
-            if self.best.as_ref().is_some_and(|best| best.size.0 > size) {
-                return;
-            }
-            let note = Note::parse(note.as_bytes()).ok();
-            let signed = note.and_then(|note| keys.verify(&note).ok());
-            match signed.filter(|signed| signed.checkpoint().size.0 == size) {
-                Some(signed) => {
-                    self.best = Some(signed.checkpoint().clone());
-                    return;
-                }
-                None => context.warn(NOT_OURS),
-            }
-        }
-    }
-}
-
-/// Whether the log holds what the checkpoint covers.
-fn check(context: &Context, topic: &str, checkpoint: &Checkpoint) -> Result<(), KafkaFailed> {
-    let of_log = |error: ledger_log::ReadError| KafkaFailed::Log(error.to_string());
-    let (ours, _) = context.reader.published().map_err(of_log)?;
-    let (topic, signed, held) = (topic.to_owned(), checkpoint.size.0, ours.size.0);
-    if checkpoint.size > ours.size {
-        if context.settings.accepts_older {
-            context.accept((signed, held));
-            return Ok(());
-        }
-        return Err(KafkaFailed::LogIsOlder {
-            topic,
-            signed,
-            held,
-        });
-    }
-    let (old, new) = (checkpoint.size, ours.size);
-    let proof = context.reader.consistency(old, new).map_err(of_log)?;
-    if verify_consistency(old, new, &proof, &checkpoint.root, &ours.root).is_err() {
-        if context.settings.accepts_older {
-            context.accept((signed, held));
-            return Ok(());
-        }
-        return Err(KafkaFailed::OtherHistory { topic, signed });
-    }
-    Ok(())
 }

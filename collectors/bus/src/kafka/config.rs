@@ -131,8 +131,6 @@ pub struct LedgerSettings {
     pub(crate) create_topics: bool,
     pub(crate) cluster: String,
     pub(crate) foreign: Vec<ForeignConfig>,
-    /// An operator goes on with a log that lacks what the acks topic says it held.
-    pub(crate) accepts_older: bool,
 }
 
 /// Ways to log in that are offered.
@@ -245,7 +243,6 @@ impl LedgerConfig {
             create_topics: self.create_topics,
             cluster: self.cluster,
             foreign: self.foreign,
-            accepts_older: false,
         })
     }
 }
@@ -281,16 +278,6 @@ impl LedgerSettings {
     /// How to reach the brokers.
     pub fn brokers(&self) -> &Brokers {
         &self.brokers
-    }
-
-    /// The same, going on with a log that lacks what the acks topic says it held: a notice in the
-    /// log says so.
-    #[must_use]
-    pub fn accepting_older(self) -> LedgerSettings {
-        LedgerSettings {
-            accepts_older: true,
-            ..self
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an agent hears on the acks topic. The topic is read from its beginning, so that the first
-//! answer knows all that was said; of a source, the record of the greatest size counts, and only
-//! with the MAC that nobody but the log can make.
+//! answer knows all that was said; of a source the newest record counts ([`SourceAck::age`]), and
+//! only with the MAC that nobody but the log can make. What the topic holds beside these is the
+//! ledger's own.
 //!
 //! Not here: what is done with it (`link`).
 
@@ -13,14 +14,13 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keys_secret::SecretKey32;
-use ledger_core::{SourceId, TreeSize};
-use ledger_log::Acknowledged;
+use ledger_core::{Nanos, SourceId, TreeSize};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::ack::{ACK_BYTES_MAX, LOG_KEY, LogAck, Passed, SourceAck, ack_mac, source_of};
+use super::ack::{ACK_BYTES_MAX, SourceAck, ack_mac, source_of};
 use super::client::{KafkaFailed, Talk, consumer, left, reading_headers};
 use super::config::Brokers;
 use super::form::H_MAC;
@@ -30,8 +30,6 @@ use crate::bus::BusError;
 const POLL: Duration = Duration::from_millis(100);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Partitions that are remembered: more than a topic of ours has.
-const PARTITIONS_MAX: u32 = 4096;
 
 /// What was heard.
 #[derive(Debug, Default)]
@@ -45,7 +43,6 @@ struct Heard {
     /// The end of the topic was reached once.
     ready: bool,
     sources: HashMap<SourceId, SourceAck>,
-    log: HashMap<u32, Passed>,
     /// Why nothing is heard at the moment.
     failed: Option<KafkaFailed>,
 }
@@ -55,49 +52,29 @@ impl Hearing {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How often the topic was begun anew, as last heard; 0 if nothing was.
-    pub(crate) fn generation(&self, partition: u32) -> u32 {
-        self.lock()
-            .log
-            .get(&partition)
-            .map_or(0, |at| at.generation)
-    }
-
-    /// Where messages of `source` go.
-    pub(crate) fn partition(&self, source: SourceId) -> Result<u32, BusError> {
+    /// What was heard last of `source`.
+    pub(crate) fn of(&self, source: SourceId) -> Result<SourceAck, BusError> {
         let heard = self.lock();
-        let found = heard.sources.get(&source).map(|ack| ack.partition);
+        let found = heard.sources.get(&source).cloned();
         found.ok_or_else(|| nothing_said(&heard))
     }
 
-    /// How far a partition was read, with what was covered of `source` then or later.
-    pub(crate) fn passed(
-        &self,
-        source: SourceId,
-        partition: u32,
-    ) -> Option<(Passed, Acknowledged)> {
-        let heard = self.lock();
-        let ack = heard.sources.get(&source)?;
-        Some((*heard.log.get(&partition)?, ack.acknowledged.clone()))
-    }
-
-    /// What is covered of `source`; with the size of the last answer it waits for a greater one.
+    /// What is covered of `source`; with the age of the last answer it waits for a newer one.
     pub(crate) fn wait(
         &self,
         source: SourceId,
-        seen: Option<TreeSize>,
+        seen: Option<(Nanos, TreeSize)>,
         wait: Duration,
-    ) -> Result<Acknowledged, BusError> {
+    ) -> Result<SourceAck, BusError> {
         let until = Instant::now() + wait;
         let mut heard = self.lock();
         loop {
             let found = heard.sources.get(&source).filter(|_| heard.ready);
-            let news =
-                found.is_some_and(|ack| seen.is_none_or(|seen| ack.acknowledged.size > seen));
+            let news = found.is_some_and(|ack| seen.is_none_or(|seen| ack.age() > seen));
             let rest = left(until);
             if news || rest.is_zero() {
                 return match found {
-                    Some(ack) => Ok(ack.acknowledged.clone()),
+                    Some(ack) => Ok(ack.clone()),
                     None => Err(nothing_said(&heard)),
                 };
             }
@@ -122,11 +99,10 @@ fn nothing_said(heard: &Heard) -> BusError {
     }
 }
 
-/// Starts to hear; `logs` is what the origins of the tenant's logs begin with. The thread ends when
-/// `stop` is set.
+/// Starts to hear. The thread ends when `stop` is set.
 pub(crate) fn hear(
     brokers: Brokers,
-    (topic, logs): (String, String),
+    topic: String,
     sources: HashMap<SourceId, SecretKey32>,
     (hearing, stop): (Arc<Hearing>, Arc<AtomicBool>),
 ) -> Result<JoinHandle<()>, KafkaFailed> {
@@ -136,7 +112,6 @@ pub(crate) fn hear(
     let ear = Ear {
         brokers,
         topic,
-        logs,
         sources,
         hearing,
         talk,
@@ -176,7 +151,6 @@ pub(crate) fn from_beginning(client: &BaseConsumer<Talk>, topic: &str) -> Result
 struct Ear {
     brokers: Brokers,
     topic: String,
-    logs: String,
     sources: HashMap<SourceId, SecretKey32>,
     hearing: Arc<Hearing>,
     talk: Talk,
@@ -231,14 +205,6 @@ impl Ear {
         if value.len() > ACK_BYTES_MAX {
             return;
         }
-        if key == LOG_KEY.as_bytes() {
-            // Another deployment may have a tenant of the same name.
-            let log = LogAck::read(value).ok();
-            if let Some(log) = log.filter(|log| log.origin.starts_with(&self.logs)) {
-                self.passed(&log);
-            }
-            return;
-        }
         let Some((source, secret)) = source_of(key).and_then(|source| {
             let secret = self.sources.get(&source)?;
             Some((source, secret))
@@ -260,19 +226,10 @@ impl Ear {
             return;
         };
         let mut heard = self.hearing.lock();
-        let older = |known: &SourceAck| known.acknowledged.size > ack.acknowledged.size;
-        if !heard.sources.get(&source).is_some_and(older) {
+        let known = heard.sources.get(&source);
+        if known.is_none_or(|known| known.age() <= ack.age()) {
             heard.sources.insert(source, ack);
             self.hearing.moved.notify_all();
-        }
-    }
-
-    fn passed(&self, log: &LogAck) {
-        let mut heard = self.hearing.lock();
-        // Nothing proves who wrote it, so it is bounded.
-        let partitions = log.partitions.iter();
-        for passed in partitions.filter(|passed| passed.partition < PARTITIONS_MAX) {
-            heard.log.insert(passed.partition, *passed);
         }
     }
 }

@@ -21,7 +21,7 @@ use super::config::LedgerSettings;
 use super::place::TopicPlace;
 use super::session::{Session, of_log};
 use super::status::{BusState, BusStatus, PartitionStatus};
-use super::topics::events_topic;
+use super::topics::{acks_topic, also_used_by, events_topic};
 
 /// Least and greatest pause before the next try.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -51,13 +51,13 @@ pub(crate) struct Context {
     pub(crate) stop: Arc<AtomicBool>,
     /// The last session ended at a batch that cannot be decompressed.
     pub(crate) unreadable: AtomicBool,
+    /// It was said that another log uses the topics.
+    others: AtomicBool,
     /// The tenant's key: of digests of what is not masked.
     key: SecretKey32,
     status: Arc<Mutex<BusStatus>>,
     /// Why the acks topic is not written any more.
     acks: Mutex<Option<KafkaFailed>>,
-    /// What the topic says was signed and what the log has, where an operator goes on.
-    accepted: Mutex<Option<(u64, u64)>>,
 }
 
 /// Why there is no intake.
@@ -98,10 +98,10 @@ impl Intake {
             keystore,
             stop: stop.clone(),
             unreadable: AtomicBool::new(false),
+            others: AtomicBool::new(false),
             key,
             status: status.clone(),
             acks: Mutex::new(None),
-            accepted: Mutex::new(None),
         };
         let thread = thread::Builder::new()
             .name("kafka-intake".to_owned())
@@ -213,7 +213,6 @@ impl Context {
         let mut session = Session::connect(self)?;
         let mut acks = AcksWriter::open(self)?;
         session.find_places()?;
-        session.say_accepted()?;
         session.pass_unreadable()?;
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -229,16 +228,6 @@ impl Context {
             }
             read
         })
-    }
-
-    /// An operator goes on with fewer or other entries than were signed: said in the log.
-    pub(crate) fn accept(&self, sizes: (u64, u64)) {
-        *lock(&self.accepted) = Some(sizes);
-    }
-
-    /// What was accepted and is to be said.
-    pub(crate) fn accepted(&self) -> Option<(u64, u64)> {
-        lock(&self.accepted).take()
     }
 
     fn pause(&self, pause: Duration) {
@@ -287,6 +276,12 @@ impl Context {
         if status.warnings.len() < WARNINGS_MAX {
             status.warnings.push(warning.to_owned());
         }
+    }
+
+    /// What to say of the record of another log; once, as anybody may write under any name.
+    pub(crate) fn other_log(&self, origin: &str) -> Option<String> {
+        let first = !self.others.swap(true, Ordering::Relaxed);
+        first.then(|| also_used_by(&acks_topic(self.paths.tenant()), origin))
     }
 
     /// What was found of the events topic.

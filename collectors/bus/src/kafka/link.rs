@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use keys_secret::SecretKey32;
 use ledger_core::message::{Message, VALUE_MAX};
 use ledger_core::state::Stream;
-use ledger_core::{Epoch, Sequence, SourceId, TreeSize};
+use ledger_core::{Nanos, SourceId, TreeSize};
 use ledger_log::Acknowledged;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -23,6 +23,7 @@ use rdkafka::producer::{
     BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
 };
 
+use super::carried::Carried;
 use super::client::{KafkaFailed, Talk, is, settings};
 use super::config::Brokers;
 use super::form::{Home, headers};
@@ -60,25 +61,8 @@ pub struct KafkaBus {
     source: SourceId,
     sender: String,
     shared: Arc<Shared>,
-    seen: Option<TreeSize>,
-    carried: Option<Carried>,
-}
-
-/// Where the last delivered message lies, and the last number of each stream.
-#[derive(Clone, Debug)]
-struct Carried {
-    partition: u32,
-    generation: u32,
-    offset: u64,
-    epoch: Epoch,
-    numbers: HashMap<Stream, Sequence>,
-}
-
-impl Carried {
-    fn is_covered(&self, ack: &Acknowledged) -> bool {
-        let covers = |(stream, number): (&Stream, &Sequence)| ack.through(*stream) >= *number;
-        ack.epoch > self.epoch || (ack.epoch == self.epoch && self.numbers.iter().all(covers))
-    }
+    seen: Option<(Nanos, TreeSize)>,
+    carried: Carried,
 }
 
 impl KafkaLink {
@@ -104,7 +88,7 @@ impl KafkaLink {
         shared.carrier()?;
         let hearing = hear(
             brokers.clone(),
-            (acks_topic(tenant), format!("{deployment}/{tenant}/")),
+            acks_topic(tenant),
             sources,
             (shared.heard.clone(), shared.stop.clone()),
         )?;
@@ -121,7 +105,7 @@ impl KafkaLink {
             sender: self.shared.home.source(source),
             shared: self.shared.clone(),
             seen: None,
-            carried: None,
+            carried: Carried::default(),
         }
     }
 }
@@ -147,7 +131,8 @@ struct Call {
 struct Tally {
     delivered: usize,
     failed: Option<KafkaError>,
-    offset: u64,
+    /// The least and the greatest offset.
+    offsets: Option<(u64, u64)>,
 }
 
 /// Hears what became of each message.
@@ -173,7 +158,8 @@ impl ProducerContext for Deliveries {
             Ok(message) => {
                 tally.delivered = tally.delivered.saturating_add(1);
                 let offset = u64::try_from(message.offset()).unwrap_or_default();
-                tally.offset = tally.offset.max(offset);
+                let (first, last) = tally.offsets.unwrap_or((offset, offset));
+                tally.offsets = Some((first.min(offset), last.max(offset)));
             }
             Err((error, _)) => {
                 tally.failed.get_or_insert_with(|| error.clone());
@@ -259,13 +245,14 @@ impl KafkaBus {
         Ok(())
     }
 
-    /// Gives all messages to the producer and waits until the broker has them.
+    /// Gives all messages to the producer and waits until the broker has them. Returns the least
+    /// and the greatest of their offsets.
     fn carry(
         &self,
         carrier: &Carrier,
         partition: u32,
         messages: &[Message],
-    ) -> Result<u64, KafkaFailed> {
+    ) -> Result<Option<(u64, u64)>, KafkaFailed> {
         let call = Arc::new(Call::default());
         let mut progress = Progress::new();
         let key = self.source.to_string();
@@ -289,7 +276,7 @@ impl KafkaBus {
         loop {
             let tally = self.wait(&call, Duration::from_millis(100), &mut progress)?;
             if tally.delivered == messages.len() {
-                return Ok(tally.offset);
+                return Ok(tally.offsets);
             }
         }
     }
@@ -335,34 +322,6 @@ impl KafkaBus {
             })
         })
     }
-
-    /// Remembers where the last message lies.
-    fn note(&mut self, (partition, mut generation): (u32, u32), offset: u64, messages: &[Message]) {
-        let Some(last) = messages.last() else { return };
-        let mut numbers = HashMap::new();
-        if let Some(before) = self.carried.take() {
-            let heard = self.shared.heard.passed(self.source, partition);
-            let over = heard.is_some_and(|(_, ack)| before.is_covered(&ack));
-            if before.epoch == last.epoch {
-                numbers = before.numbers;
-            }
-            if before.partition == partition && !over {
-                // What was carried before lies in the life of the topic that it was carried in.
-                generation = before.generation;
-            }
-        }
-        for message in messages.iter().filter(|one| one.epoch == last.epoch) {
-            let number = numbers.entry(message.stream).or_default();
-            *number = (*number).max(message.sequence);
-        }
-        self.carried = Some(Carried {
-            partition,
-            generation,
-            offset,
-            epoch: last.epoch,
-            numbers,
-        });
-    }
 }
 
 /// How long nothing has moved.
@@ -392,12 +351,13 @@ impl Bus for KafkaBus {
     fn send(&mut self, source: SourceId, messages: &[Message]) -> Result<Sent, BusError> {
         self.own(source)?;
         KafkaBus::check(messages)?;
-        let partition = self.shared.heard.partition(source)?;
-        let generation = self.shared.heard.generation(partition);
+        let heard = self.shared.heard.of(source)?;
         let carrier = self.shared.carrier().map_err(BusError::from)?;
-        match self.carry(&carrier, partition, messages) {
-            Ok(offset) => {
-                self.note((partition, generation), offset, messages);
+        match self.carry(&carrier, heard.passed.partition, messages) {
+            Ok(offsets) => {
+                if let Some(offsets) = offsets {
+                    self.carried.note(&heard, offsets, messages);
+                }
                 Ok(Sent::Carried)
             }
             Err(error) => {
@@ -413,28 +373,13 @@ impl Bus for KafkaBus {
             .shared
             .heard
             .wait(source, self.seen, wait.min(WAIT_MAX))?;
-        self.seen = Some(found.size);
-        Ok(found)
+        self.seen = Some(found.age());
+        Ok(found.acknowledged)
     }
 
     fn lost(&mut self, source: SourceId) -> bool {
-        let Some(carried) = self.carried.as_mut() else {
-            return false;
-        };
-        let Some((passed, ack)) = self.shared.heard.passed(source, carried.partition) else {
-            return false;
-        };
-        if carried.generation == 0 {
-            carried.generation = passed.generation;
-        }
-        let read = passed.generation > carried.generation
-            || (passed.generation == carried.generation && passed.next > carried.offset);
-        if !read {
-            return false;
-        }
-        let covered = carried.is_covered(&ack);
-        self.carried = None;
-        !covered
+        let heard = self.shared.heard.of(source);
+        heard.is_ok_and(|heard| self.carried.hear(&heard))
     }
 }
 

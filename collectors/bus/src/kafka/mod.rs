@@ -2,9 +2,9 @@
 //! (docs/formats/kafka.md, docs/operating/kafka.md).
 //!
 //! Reading order: [`form`] (a message as a record), [`ack`] (what the log says back) · [`config`],
-//! `client`, [`topics`] · the agent's end: `hearing`, [`link`] · the ledger's end: `place`,
-//! `notice`, `gather`, `foreign`, `session`, `places`, `unreadable`, `acks`, [`intake`],
-//! [`status`].
+//! `client`, [`topics`] · the agent's end: `hearing`, `carried`, [`link`] · the ledger's end: `place`,
+//! `notice`, `gather`, `foreign`, `session`, `places`, `unreadable`, `last_word`, `acks`,
+//! [`intake`], [`status`].
 //!
 //! An agent: [`BrokersConfig::check`], [`KafkaLink::connect`] with the keys of its sources, then
 //! [`KafkaLink::bus`] for each. A ledger: [`LedgerConfig::check`], [`Intake::start`] beside an open
@@ -24,10 +24,12 @@ pub mod status;
 pub mod topics;
 
 mod acks;
+mod carried;
 mod client;
 mod foreign;
 mod gather;
 mod hearing;
+mod last_word;
 mod notice;
 mod place;
 mod places;
@@ -47,3 +49,5 @@ pub use status::{BusState, BusStatus, PartitionStatus};
 mod broker_tests;
 #[cfg(test)]
 mod stories_tests;
+#[cfg(test)]
+mod truth_tests;

@@ -45,13 +45,6 @@ pub(crate) enum Notice {
         /// What shows it.
         why: &'static str,
     },
-    /// The acks topic holds a checkpoint of this log that the log lacks, and an operator goes on.
-    Older {
-        /// Entries that the checkpoint covers.
-        signed: u64,
-        /// Entries that the log had.
-        held: u64,
-    },
     /// The brokers are those of another cluster, as the settings say.
     Moved {
         /// The cluster before.
@@ -68,7 +61,6 @@ impl Notice {
             Notice::Lost { .. } => "topic.lost",
             Notice::Unreadable { .. } => "topic.unreadable",
             Notice::Anew { .. } => "topic.anew",
-            Notice::Older { .. } => "topic.older",
             Notice::Moved { .. } => "topic.moved",
         }
     }
@@ -77,7 +69,6 @@ impl Notice {
         match self {
             Notice::Began { .. } => 1,
             Notice::Lost { .. } | Notice::Unreadable { .. } | Notice::Anew { .. } => 4,
-            Notice::Older { .. } => 4,
             Notice::Moved { .. } => 3,
         }
     }
@@ -99,11 +90,6 @@ impl Notice {
             Notice::Anew { next, why } => format!(
                 "{place} was made anew ({why}): it was read up to offset {next}, and is read again \
                  from its beginning; agents send again what their journals hold"
-            ),
-            Notice::Older { signed, held } => format!(
-                "{place} belongs to a log that signed {signed} entries; this one had {held}, which \
-                 are others or fewer, and an operator accepted it: what the other held beyond them \
-                 is lost, or in another copy"
             ),
             Notice::Moved { from, to } => format!(
                 "{place} is read from the cluster {to} now, as the settings say; it was {from}"

@@ -25,6 +25,9 @@ pub(crate) struct PartitionPlace {
     /// The last record that was taken, to know the topic by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<LastRecord>,
+    /// Below this offset something of this generation was gone before it was read; 0 if nothing.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(crate) lost_to: u64,
     /// Numbers given in this generation by the ledger itself: to notices, and to records that are
     /// no messages of ours.
     pub(crate) numbered: u64,
@@ -47,9 +50,14 @@ impl PartitionPlace {
             generation,
             next,
             last: None,
+            lost_to: 0,
             numbered: 0,
         }
     }
+}
+
+fn is_none(offset: &u64) -> bool {
+    *offset == 0
 }
 
 /// The position's key of a topic.
@@ -122,6 +130,7 @@ mod tests {
             (place.next, last.offset, last.digest),
             (1000, 998, [0x11; 32])
         );
+        assert_eq!(place.lost_to, 900);
         assert_eq!(
             stored(partition_key("custody.events.main", 3), &place),
             partition

@@ -118,26 +118,6 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Says what an operator accepted.
-    pub(crate) fn say_accepted(&mut self) -> Result<(), KafkaFailed> {
-        let Some((signed, held)) = self.context.accepted() else {
-            return Ok(());
-        };
-        if self.partitions.is_empty() {
-            return Ok(());
-        }
-        let mut partition = self.partitions.remove(0);
-        let place = partition.gathered.place().clone();
-        let said = self.say(
-            &mut partition,
-            &Notice::Older { signed, held },
-            place,
-            Vec::new(),
-        );
-        self.partitions.insert(0, partition);
-        said
-    }
-
     /// Says that the topic is read from now on, and keeps what it is in the same frame.
     fn begin_topic(
         &mut self,
@@ -262,6 +242,7 @@ impl Session<'_> {
             let after = PartitionPlace {
                 next: low,
                 last: None,
+                lost_to: low,
                 ..place
             };
             return Ok((after, Some(Notice::Lost { from: next, count })));

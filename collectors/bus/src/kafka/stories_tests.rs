@@ -3,15 +3,13 @@
 //!
 //! Not here: the plain way (`broker_tests`), processes that are killed (tests/kafka).
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ledger_core::state::Stream;
-use ledger_core::{Index, Message, SourceId};
-use ledger_log::{Door as _, LogPaths, Run, SourceSpec};
+use ledger_core::{Index, Message, Nanos, SourceId};
+use ledger_log::{Door as _, Run, SourceSpec};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -19,7 +17,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::ack::{SourceAck, source_key};
+use super::ack::{Passed, SourceAck, source_key};
 use super::broker_tests::{Broker, Ledger, WAIT, sealed, until};
 use super::client::wait_for;
 use super::config::ForeignConfig;
@@ -30,21 +28,21 @@ use super::{BusState, Intake, KafkaBus};
 use crate::bus::{Bus as _, BusError, Sent};
 use crate::chain::Credentials;
 
-fn config(broker: &Broker) -> ClientConfig {
+pub(super) fn config(broker: &Broker) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &broker.address);
     config
 }
 
-fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
+pub(super) fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
     config(broker).create().unwrap()
 }
 
-fn options() -> AdminOptions {
+pub(super) fn options() -> AdminOptions {
     AdminOptions::new().operation_timeout(Some(WAIT))
 }
 
-fn headers_of(pairs: &[(&str, &str)]) -> OwnedHeaders {
+pub(super) fn headers_of(pairs: &[(&str, &str)]) -> OwnedHeaders {
     pairs.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
         let value = Some(*value);
         all.insert(Header { key, value })
@@ -52,7 +50,7 @@ fn headers_of(pairs: &[(&str, &str)]) -> OwnedHeaders {
 }
 
 /// What names `source` of `tenant` as the sender of `message`.
-fn sent_by(tenant: &str, source: SourceId, message: &Message) -> OwnedHeaders {
+pub(super) fn sent_by(tenant: &str, source: SourceId, message: &Message) -> OwnedHeaders {
     let sender = Home::new("db.example.org", tenant).source(source);
     let list = headers(message, &sender);
     let pairs: Vec<_> = (list.iter())
@@ -61,12 +59,12 @@ fn sent_by(tenant: &str, source: SourceId, message: &Message) -> OwnedHeaders {
     headers_of(&pairs)
 }
 
-fn reads(intake: &Intake) {
+pub(super) fn reads(intake: &Intake) {
     until("it reads", || intake.status().state == BusState::Reading);
 }
 
 /// Sends as an agent does: again until the broker has it.
-fn carry(bus: &mut KafkaBus, source: SourceId, messages: &[Message]) {
+pub(super) fn carry(bus: &mut KafkaBus, source: SourceId, messages: &[Message]) {
     until("the broker takes it", || match bus.send(source, messages) {
         Ok(sent) => sent == Sent::Carried,
         Err(error) => {
@@ -77,7 +75,7 @@ fn carry(bus: &mut KafkaBus, source: SourceId, messages: &[Message]) {
 }
 
 /// Hears as an agent does, and sends again what is lost, until all is covered.
-fn covered(bus: &mut KafkaBus, source: SourceId, messages: &[Message]) {
+pub(super) fn covered(bus: &mut KafkaBus, source: SourceId, messages: &[Message]) {
     let number = messages.len() as u64;
     until("all is covered", || {
         let heard = bus.acknowledged(source, Duration::from_millis(200));
@@ -91,7 +89,7 @@ fn covered(bus: &mut KafkaBus, source: SourceId, messages: &[Message]) {
 }
 
 /// Every message once and in order.
-fn all_once(ledger: &Ledger, source: SourceId, count: u64, in_order: bool) {
+pub(super) fn all_once(ledger: &Ledger, source: SourceId, count: u64, in_order: bool) {
     let mut found: Vec<u64> = (ledger.statements(source).iter())
         .map(|text| {
             let digits = text.split("SELECT ").nth(1).expect("a statement");
@@ -118,7 +116,7 @@ fn texts(ledger: &Ledger) -> Vec<String> {
     entries.map(text).collect()
 }
 
-fn said(ledger: &Ledger, word: &str) -> usize {
+pub(super) fn said(ledger: &Ledger, word: &str) -> usize {
     texts(ledger)
         .iter()
         .filter(|text| text.contains(word))
@@ -238,64 +236,6 @@ fn a_second_ledger(broker: &Broker) {
     second.stop();
 }
 
-fn copy(from: &Path, to: &Path) {
-    let mut command = Command::new("cp");
-    let copied = command.arg("-a").arg(from.join(".")).arg(to).status();
-    assert!(copied.unwrap().success());
-}
-
-fn a_log_from_an_old_copy(broker: &Broker) {
-    let mut ledger = Ledger::of("older");
-    let mine = ledger.source("mine");
-    let link = ledger.link(broker, &[mine.source]);
-    let mut bus = link.bus(mine.source);
-    let messages = sealed(&mine, 20);
-    let old = tempfile::tempdir().unwrap();
-    for (from, to) in [(0, 10), (10, 20)] {
-        let intake = ledger.intake(broker);
-        reads(&intake);
-        until("the log speaks", || {
-            bus.acknowledged(mine.source, WAIT).is_ok()
-        });
-        carry(&mut bus, mine.source, &messages[from..to]);
-        covered(&mut bus, mine.source, &messages[..to]);
-        intake.stop();
-        ledger.log.close().unwrap();
-        if to == 10 {
-            copy(ledger.folder.path(), old.path());
-        }
-        ledger.log = Ledger::open(&ledger.paths);
-    }
-    let paths = LogPaths::new(old.path(), "db.example.org", "older", "2026").unwrap();
-    let log = Ledger::open(&paths);
-    let older = Ledger {
-        folder: old,
-        paths,
-        log,
-    };
-    let size = older.log.door().size();
-    let intake = older.intake(broker);
-    until("it stops", || intake.status().state == BusState::Stopped);
-    let error = intake.status().error.unwrap();
-    assert!(error.contains("restored or cloned"), "{error}");
-    assert_eq!(older.log.door().size(), size, "nothing is appended");
-    intake.stop();
-    // An operator goes on: the log says so, and messages are taken again.
-    let settings = older.settings(broker, |_| ()).accepting_older();
-    let ways = (older.log.door(), older.log.reader());
-    let intake = Intake::start(&settings, &older.paths, ways).unwrap();
-    reads(&intake);
-    let status = older.log.door().status().unwrap().sources;
-    let own = status.iter().find(|one| one.name == "kafka:events/0");
-    let said = older.statements(SourceId(own.unwrap().id));
-    assert!(
-        said.iter()
-            .any(|text| text.contains("an operator accepted it")),
-        "{said:?}"
-    );
-    intake.stop();
-}
-
 fn records_that_are_no_messages(broker: &Broker) {
     let ledger = Ledger::of("stray");
     let mine = ledger.source("mine");
@@ -381,7 +321,8 @@ fn an_acknowledgement_by_somebody(broker: &Broker) {
     heard.size.0 += 1000;
     heard.marks[0].sequence.0 = 9;
     let lie = SourceAck {
-        partition: 0,
+        passed: Passed::default(),
+        restored: Nanos(i64::MAX),
         acknowledged: heard,
     };
     let value = String::from_utf8(lie.to_json()).unwrap();
@@ -542,7 +483,6 @@ fn what_a_topic_can_do_to_the_ledger() {
         ("lost", offsets_that_are_gone),
         ("bomb", a_batch_that_no_reader_takes),
         ("second", a_second_ledger),
-        ("older", a_log_from_an_old_copy),
         ("liar", an_acknowledgement_by_somebody),
         ("moved", another_cluster_or_fewer_partitions),
         ("foreign", a_topic_of_another_shipper),

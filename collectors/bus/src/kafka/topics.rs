@@ -27,6 +27,14 @@ pub fn acks_topic(tenant: &str) -> String {
     format!("custody.acks.{tenant}")
 }
 
+/// What is said of another log whose word is found on a tenant's topic.
+pub(crate) fn also_used_by(topic: &str, origin: &str) -> String {
+    format!(
+        "topic {topic} is also used by the log {origin}: if that is another deployment, give one \
+         of the two tenants another name"
+    )
+}
+
 /// What the brokers say of themselves and of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {

@@ -43,6 +43,7 @@ impl Session<'_> {
             let place = PartitionPlace {
                 next,
                 last: None,
+                lost_to: next,
                 ..before
             };
             let mut partition = self.partitions.remove(index);
