@@ -3,8 +3,8 @@
 //!
 //! Reading order: `feed` (records), `proxy` (a bad network), `broker`, `stage` (a ledger and an
 //! agent), `abuse` (whoever may write to the topics), `check` (the end of every story), `cases`,
-//! `farm`, `live`, `refusals`. Not
-//! here: starting the broker (`servers`), and what one end can test alone (collectors/bus).
+//! `farm`, `live`, `operating`, `refusals`.
+//! Not here: starting the broker (`servers`), and what one end can test alone (collectors/bus).
 
 mod abuse;
 mod broker;
@@ -13,6 +13,7 @@ mod check;
 mod farm;
 mod feed;
 mod live;
+mod operating;
 mod proxy;
 mod refusals;
 mod stage;

@@ -144,6 +144,9 @@ pub enum CommandError {
         /// Why.
         reason: String,
     },
+    /// Another ledger of the same log reads Kafka in its place.
+    #[error("nothing was read from Kafka any more: {0}")]
+    Fenced(collectors_bus::kafka::KafkaFailed),
     /// A tile that the checkpoint implies is not there.
     #[error("the log has no {tile}, though its checkpoint covers it: run `custody rebuild`")]
     TileMissing {
@@ -231,6 +234,7 @@ impl CommandError {
             | CommandError::Close(_)
             | CommandError::TakenByAnother { .. }
             | CommandError::LogStopped { .. }
+            | CommandError::Fenced(_)
             | CommandError::Bench(_)
             | CommandError::Pipeline(_)
             | CommandError::Stdout(_)

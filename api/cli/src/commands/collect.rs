@@ -61,10 +61,14 @@ pub fn run(_: &CollectArgs, context: &Context) -> Result<Exit, CommandError> {
     let sources = sources.collect::<Result<Vec<_>, CommandError>>()?;
     let stop = Arc::new(AtomicBool::new(false));
     let told = stop.clone();
+    let hurry = link.as_ref().map(KafkaLink::ends);
     let wait = move || {
         // The sender lives as long as the process, so an error is a signal that never comes.
         if signals.recv().is_ok() {
             told.store(true, Ordering::Relaxed);
+            if let Some(hurry) = &hurry {
+                hurry.store(true, Ordering::Relaxed);
+            }
             tell_systemd(&[NotifyState::Stopping]);
         }
     };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use api_http::{Server, serve as serve_http};
 use clap::Args;
-use collectors_bus::kafka::Intake;
+use collectors_bus::kafka::{Intake, KafkaFailed};
 use ledger_log::Log;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -79,9 +79,7 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<Exit, CommandError> {
     info!("stopping: requests end, what has arrived is appended and published");
     server.stop();
     // What was read is appended, and agents hear of it, before the log is closed.
-    if let Some(intake) = intake {
-        intake.stop();
-    }
+    let ended = intake.and_then(Intake::stop);
     let closed = log.close();
     if let Some(reason) = reason {
         error!(reason, "log stopped by itself");
@@ -89,7 +87,11 @@ pub fn run(args: &ServeArgs, context: &Context) -> Result<Exit, CommandError> {
     }
     let closed = closed?;
     info!(size = closed.size.0, "log closed");
-    Ok(Exit::Done)
+    // Everything else was served to the end, but whoever looks at the code alone must see it.
+    match ended {
+        Some(failed @ KafkaFailed::Fenced { .. }) => Err(CommandError::Fenced(failed)),
+        Some(_) | None => Ok(Exit::Done),
+    }
 }
 
 /// What brings messages into the log: the intake, if there is one, and the server.

@@ -19,7 +19,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::ack::{LogAck, Passed, SourceAck, ack_mac, log_key, source_key};
-use super::client::{ANSWER_WAIT, KafkaFailed, Talk, settings};
+use super::client::{ANSWER_WAIT, KafkaFailed, TAKING_OVER, Talk, settings};
 use super::form::H_MAC;
 use super::intake::Context;
 use super::last_word::LastWord;
@@ -29,15 +29,17 @@ use super::topics::{acks_topic, events_topic};
 /// Longest wait for a transaction.
 const COMMIT_WAIT: Duration = Duration::from_secs(15);
 /// How long the last checkpoint is waited for.
-const LAST_WAIT: Duration = Duration::from_secs(3);
+const LAST_WAIT: Duration = Duration::from_secs(2);
 /// How long a checkpoint is waited for at a time.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// All is said again after this time, for agents whose topic was made anew.
 const AGAIN_EVERY: Duration = Duration::from_secs(600);
 /// Who sends to a partition hears so soon how far it was read, if nothing was taken of them.
 const MOVED_EVERY: Duration = Duration::from_secs(30);
-/// How often it is asked how much waits in the partitions.
+/// How often it is asked how much waits in the partitions, and whether somebody else writes here.
 const LAG_EVERY: Duration = Duration::from_secs(5);
+/// Longest wait for one of those answers: without it the numbers stay as they were.
+const LAG_WAIT: Duration = Duration::from_secs(1);
 
 /// Writes the acks topic.
 pub(crate) struct AcksWriter {
@@ -54,6 +56,8 @@ pub(crate) struct AcksWriter {
     all_at: Instant,
     /// When a source is to hear how far its partition was read.
     due_at: Option<Instant>,
+    /// Where the acks topic ended after the last words.
+    end: Option<i64>,
 }
 
 /// What was said last of a source's partition.
@@ -75,7 +79,7 @@ impl AcksWriter {
     /// # Errors
     /// The topic shows a newer log of this origin; the brokers refuse or are away.
     pub(crate) fn open(context: &Context) -> Result<AcksWriter, KafkaFailed> {
-        let talk = Talk::default();
+        let talk = Talk::until(&context.stop);
         let acks = acks_topic(context.paths.tenant());
         let brokers = context.settings.brokers();
         let mut heard = LastWord::new(context, &acks, &talk)?;
@@ -103,9 +107,12 @@ impl AcksWriter {
             passed: Vec::new(),
             all_at: Instant::now(),
             due_at: None,
+            end: None,
         };
-        let begun = writer.producer.init_transactions(COMMIT_WAIT);
-        begun.map_err(|error| writer.failed(context, &error))?;
+        let begin = |wait| writer.producer.init_transactions(wait);
+        let begun = writer.talk.ask(COMMIT_WAIT, begin);
+        let what = format!("{TAKING_OVER} custody.{}", context.paths.origin());
+        begun.map_err(|error| writer.failed(context, &error, &what))?;
         // What the ledger that is fenced now said in between.
         heard.check()?;
         Ok(writer)
@@ -121,6 +128,10 @@ impl AcksWriter {
             // Read before the last look, so that the last word is of what was read last.
             let last = over.load(Ordering::Relaxed);
             if last {
+                if context.waits() {
+                    // Brokers that are away hear nothing: the next start says it.
+                    return Ok(());
+                }
                 self.wait_published(context);
             }
             let again = self.all_at.elapsed() >= AGAIN_EVERY;
@@ -134,6 +145,7 @@ impl AcksWriter {
             }
             if Instant::now() >= lag_at {
                 self.look_at_lag(context)?;
+                self.look_for_others(context)?;
                 lag_at = Instant::now() + LAG_EVERY;
             }
             if last {
@@ -172,10 +184,13 @@ impl AcksWriter {
         if !words.sources.is_empty() || words.log.is_some() {
             let written = self.write(&words);
             written.map_err(|error| {
-                // What is left of it is read by nobody.
-                let _ = self.producer.abort_transaction(ANSWER_WAIT);
-                self.failed(context, &error)
+                if !self.talk.ends() {
+                    // What is left of it is read by nobody, and given up by the brokers as well.
+                    let _ = self.producer.abort_transaction(ANSWER_WAIT);
+                }
+                self.failed(context, &error, &format!("writing to topic {}", self.acks))
             })?;
+            self.end = self.ends_at();
         }
         let at = Instant::now();
         if since.is_none() {
@@ -302,7 +317,8 @@ impl AcksWriter {
         if let Some(log) = &words.log {
             self.put(&log_key(&log.origin), &log.to_json(), None)?;
         }
-        self.producer.commit_transaction(COMMIT_WAIT)
+        let commit = |wait| self.producer.commit_transaction(wait);
+        self.talk.ask(COMMIT_WAIT, commit)
     }
 
     fn put(
@@ -330,7 +346,7 @@ impl AcksWriter {
         }
     }
 
-    fn failed(&self, context: &Context, error: &KafkaError) -> KafkaFailed {
+    fn failed(&self, context: &Context, error: &KafkaError, what: &str) -> KafkaFailed {
         use RDKafkaErrorCode as Code;
         let fatal = self.producer.client().fatal_error().map(|fatal| fatal.0);
         let fenced = |code: Code| {
@@ -343,8 +359,33 @@ impl AcksWriter {
             let topic = self.acks.clone();
             return KafkaFailed::Fenced { topic };
         }
-        let what = format!("writing to topic {}", self.acks);
-        KafkaFailed::of(error, &what, &self.talk, context.settings.brokers())
+        // A fatal error is the cause of the one that it was met by.
+        let cause = fatal.map(KafkaError::Global);
+        let error = cause.as_ref().unwrap_or(error);
+        KafkaFailed::of(error, what, &self.talk, context.settings.brokers())
+    }
+
+    /// Where the acks topic ends now; `None` if nobody says it.
+    fn ends_at(&self) -> Option<i64> {
+        let client = self.producer.client();
+        let asked = client.fetch_watermarks(&self.acks, 0, LAG_WAIT);
+        asked.ok().map(|(_, high)| high)
+    }
+
+    /// If somebody else wrote to the acks topic, it may be another ledger of this log, and of two
+    /// the brokers let the later one write: it shows when this one says its last word again.
+    fn look_for_others(&mut self, context: &Context) -> Result<(), KafkaFailed> {
+        let (before, now) = (self.end, self.ends_at());
+        self.end = now.or(before);
+        let other = before.is_some() && now.is_some() && now != before;
+        match self.covered.clone() {
+            Some(covered) if other => {
+                self.passed.clear();
+                let since = Some(covered.size);
+                self.say(context, covered, since)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Asks how much waits in each partition, for the status. A client that reads does not say that
@@ -352,9 +393,12 @@ impl AcksWriter {
     fn look_at_lag(&self, context: &Context) -> Result<(), KafkaFailed> {
         use RDKafkaErrorCode as Code;
         for (topic, partition, next) in context.places() {
+            if self.talk.ends() {
+                return Ok(());
+            }
             let at = i32::try_from(partition).unwrap_or(i32::MAX);
             let client = self.producer.client();
-            let high = match client.fetch_watermarks(&topic, at, ANSWER_WAIT) {
+            let high = match client.fetch_watermarks(&topic, at, LAG_WAIT) {
                 Ok((_, high)) => u64::try_from(high).unwrap_or_default(),
                 Err(error) => {
                     return match error.rdkafka_error_code() {

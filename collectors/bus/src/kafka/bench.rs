@@ -1,18 +1,18 @@
-//! Measuring the way from a topic to a signed log: records that are there already, against the bare
-//! consumer that reads the same ones in the same run; then agent, broker and ledger at once; then
-//! one record at a time.
+//! Measuring the way from a topic to a signed log: records that are there already, read by a real
+//! server in a process of its own, against the bare consumer that reads the same ones in the same
+//! run; then one record at a time; then agent, broker and ledger at once.
 //!
 //! Not here: printing and starting a broker (api/cli), or a verdict about a number.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use keys_secret::{Keystore, KeystoreError, SecretKey32};
 use ledger_core::message::Message;
 use ledger_core::state::Stream;
-use ledger_core::{Epoch, Flags, SourceId};
-use ledger_log::bench::measure::{disk_bytes, percentile, process_cpu, rss_mib, thread_cpu};
+use ledger_core::{Epoch, Flags, SourceId, TreeSize};
+use ledger_log::bench::measure::{disk_bytes, percentile, rss_mib};
 use ledger_log::bench::{BenchError, pool};
 use ledger_log::{Door as _, InProcessDoor, Log, LogOptions, LogPaths, SourceSpec, create_log};
 
@@ -26,6 +26,10 @@ use super::topics::{acks_topic, events_topic};
 use crate::bus::{Bus as _, BusError};
 use crate::chain::{Chain, ChainEnded};
 
+mod served;
+
+use served::Served;
+
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct PipelinePlan {
@@ -37,6 +41,8 @@ pub struct PipelinePlan {
     pub together: u64,
     /// Single events of the latency run.
     pub singles: usize,
+    /// The program whose `serve` is the ledger.
+    pub program: PathBuf,
 }
 
 /// What was measured. Times are in microseconds unless their name says otherwise.
@@ -48,11 +54,11 @@ pub struct PipelineResult {
     pub entries: u64,
     /// Mean length of an event's JSON in bytes.
     pub event_bytes: f64,
-    /// From the intake's start to the checkpoint that covers all of them.
+    /// From the server's start to the checkpoint that covers all of them.
     pub seconds: f64,
     /// Signed events a second.
     pub per_s: f64,
-    /// CPU of the ledger for each event.
+    /// CPU of the server's threads for each event.
     pub cpu_us_per: f64,
     /// Events a second of the bare consumer.
     pub raw_per_s: f64,
@@ -64,15 +70,17 @@ pub struct PipelineResult {
     pub p50_us: f64,
     /// The 99th percentile of the same.
     pub p99_us: f64,
-    /// Largest memory of the process in MiB while the ledger read.
+    /// Largest memory of the server's process in MiB (`VmHWM`), which does nothing else.
     pub rss_mib: f64,
-    /// What the measurement itself held before that.
-    pub rss_before_mib: f64,
+    /// Largest memory of this process, which filled the topic, until then.
+    pub rig_rss_mib: f64,
+    /// Seconds that the server took to end when it was asked to.
+    pub stop_s: f64,
     /// Bytes on disk for each event, all files of the log.
     pub disk_bytes_per: f64,
     /// Seconds from opening the log again to the first new event in it.
     pub resume_s: f64,
-    /// CPU of each thread for each event (`thread …`).
+    /// CPU of each thread of the server for each event (`thread …`).
     pub stages: BTreeMap<String, f64>,
 }
 
@@ -157,6 +165,8 @@ struct Rig<'p> {
     pool: Vec<Vec<u8>>,
     sources: Vec<Source>,
     sealed: usize,
+    /// What the log held before the first event.
+    began: TreeSize,
     cluster: RawCluster,
     topic: String,
 }
@@ -213,7 +223,7 @@ impl<'p> Rig<'p> {
                 sender: home.source(id),
             });
         }
-        log.close()?;
+        let began = log.close()?.size;
         let cluster = RawCluster::plain(&plan.brokers);
         let topic = events_topic(&tenant);
         cluster.create(&topic, i32::try_from(SOURCES).unwrap_or(1), &[])?;
@@ -223,6 +233,7 @@ impl<'p> Rig<'p> {
             pool: pool(),
             sources,
             sealed: 0,
+            began,
             cluster,
             topic,
         })
@@ -305,29 +316,26 @@ impl<'p> Rig<'p> {
 
     /// What lies in the topic, read, appended and signed.
     fn backlog(&self, result: &mut PipelineResult) -> Result<(), PipelineError> {
-        // From here on the largest memory is counted anew (proc(5), clear_refs).
-        std::fs::write("/proc/self/clear_refs", "5")?;
-        result.rss_before_mib = rss_mib()?;
-        let (cpu, threads) = (process_cpu(), thread_cpu()?);
+        result.rig_rss_mib = rss_mib()?;
+        let broker = (self.plan.brokers.as_str(), SOURCES);
         let started = Instant::now();
-        let (log, intake) = self.open(&LogOptions::default())?;
-        signed(&mut log.door(), &intake, self.sealed)?;
+        let mut ledger = Served::start(&self.plan.program, &self.paths, broker)?;
+        ledger.covers(self.began.0 + self.plan.entries)?;
         let seconds = started.elapsed().as_secs_f64();
+        let cost = ledger.cost()?;
         let entries = self.plan.entries as f64;
         result.seconds = seconds;
         result.per_s = entries / seconds;
         result.ratio = result.per_s / result.raw_per_s;
-        result.cpu_us_per = (process_cpu() - cpu).as_secs_f64() * 1e6 / entries;
-        for (name, after) in thread_cpu()? {
-            let before = threads.get(&name).copied().unwrap_or_default();
-            let spent = after.saturating_sub(before).as_secs_f64() * 1e6 / entries;
+        for (name, spent) in cost.threads {
+            let spent = spent.as_secs_f64() * 1e6 / entries;
+            result.cpu_us_per += spent;
             if spent > 0.0 {
                 result.stages.insert(format!("thread {name}"), spent);
             }
         }
-        result.rss_mib = rss_mib()?;
-        intake.stop();
-        log.close()?;
+        result.rss_mib = cost.rss_mib;
+        result.stop_s = ledger.stop()?.as_secs_f64();
         result.disk_bytes_per = disk_bytes(&self.paths.folder())? as f64 / entries;
         Ok(())
     }

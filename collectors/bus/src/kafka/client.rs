@@ -4,8 +4,8 @@
 //! Not here: what each client is for (`link`, `acks`, `intake`, `topics`).
 
 use std::future::Future;
-use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -26,6 +26,8 @@ use super::config::Brokers;
 const SECRET_BYTES_MAX: usize = 64 << 10;
 /// Longest wait for an answer of the brokers to a question of ours.
 pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait at a time, so that whoever is asked to end does not wait for brokers.
+const ANSWER_SLICE: Duration = Duration::from_secs(1);
 
 /// Why Kafka cannot be used as it is set, or not now. No message shows a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,8 +51,19 @@ pub enum KafkaFailed {
         reason: String,
     },
     /// A right is missing.
-    #[error("the brokers do not allow {what}: give the right (docs/operating/kafka.md, Rights)")]
+    #[error(
+        "the brokers do not allow {what}: give {} (docs/operating/kafka.md, Rights)", right(.what)
+    )]
     NotAllowed {
+        /// What was tried.
+        what: String,
+    },
+    /// Brokers take no message as large as one that waits.
+    #[error(
+        "{what}: a message is larger than the brokers take: set max.message.bytes of the topic (or \
+         message.max.bytes of the brokers) to 1048576 or more; nothing is lost, it is sent again"
+    )]
+    TooLarge {
         /// What was tried.
         what: String,
     },
@@ -157,6 +170,9 @@ impl KafkaFailed {
             error => error.rdkafka_error_code(),
         };
         match code {
+            Some(Code::MessageSizeTooLarge) => KafkaFailed::TooLarge {
+                what: what.to_owned(),
+            },
             Some(
                 Code::TopicAuthorizationFailed
                 | Code::GroupAuthorizationFailed
@@ -194,6 +210,32 @@ impl KafkaFailed {
     }
 }
 
+/// What is missing where something is not allowed: what was tried says it.
+fn right(what: &str) -> String {
+    for (tried, right) in RIGHTS {
+        if let Some(object) = what.strip_prefix(tried) {
+            return format!("{right} {object}");
+        }
+    }
+    "the right".to_owned()
+}
+
+/// What is tried, as it is called in errors, and the right that it takes.
+const RIGHTS: [(&str, &str); 7] = [
+    ("reading topic", "Read and Describe on topic"),
+    ("writing to topic", "Write and Describe on topic"),
+    ("creating topic", "Create on topic"),
+    (
+        "describing the settings of topic",
+        "DescribeConfigs on topic",
+    ),
+    ("describing topic", "Describe on topic"),
+    ("asking for offsets of topic", "Describe on topic"),
+    (TAKING_OVER, "Write and Describe on transactional id"),
+];
+/// What begins a ledger's turn on the acks topic.
+pub(crate) const TAKING_OVER: &str = "using transactional id";
+
 /// The client's words, without a setting's value in them.
 fn plain(error: &KafkaError) -> String {
     match error {
@@ -215,19 +257,59 @@ fn without_counts(reason: &str) -> &str {
     reason.get(..end).unwrap_or(reason)
 }
 
-/// What a client said last of its connections, and the context that hears it.
+/// What a client said last of its connections, the context that hears it, and whether whoever asks
+/// is to end.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Talk(Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>);
+pub(crate) struct Talk {
+    said: Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>,
+    ends: Arc<AtomicBool>,
+}
 
 impl Talk {
+    /// Of clients that end when `ends` is set.
+    pub(crate) fn until(ends: &Arc<AtomicBool>) -> Talk {
+        Talk {
+            said: Arc::default(),
+            ends: ends.clone(),
+        }
+    }
+
+    /// Whether whoever asks is to end.
+    pub(crate) fn ends(&self) -> bool {
+        self.ends.load(Ordering::Relaxed)
+    }
+
+    /// Asks for at most `wait`, but a second at most once it is to end. What is asked can be asked
+    /// again, and goes on then.
+    pub(crate) fn ask<T>(
+        &self,
+        wait: Duration,
+        mut once: impl FnMut(Duration) -> Result<T, KafkaError>,
+    ) -> Result<T, KafkaError> {
+        let until = Instant::now() + wait;
+        loop {
+            let slice = left(until).min(ANSWER_SLICE);
+            let began = Instant::now();
+            match once(slice) {
+                // An error that came at once is no silence.
+                Err(error) if is_silence(&error) && began.elapsed() >= slice / 2 => {
+                    if self.ends() || left(until).is_zero() {
+                        return Err(error);
+                    }
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Its last complaint.
     pub(crate) fn last(&self) -> Option<String> {
-        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.as_ref().map(|said| said.1.clone())
     }
 
     fn is_login(&self) -> bool {
-        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         matches!(
             said.as_ref().map(|said| said.0),
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)
@@ -247,7 +329,7 @@ impl ClientContext for Talk {
         };
         // That all are down follows from what was said of each, which says more.
         if code != RDKafkaErrorCode::AllBrokersDown {
-            let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
             *said = Some((code, without_counts(reason).to_owned()));
         }
         tracing::debug!(reason, "kafka connection");
@@ -264,7 +346,16 @@ impl ProducerContext for Talk {
     }
 }
 
-/// Whether it is one of these codes.
+/// Whether nobody answered in time.
+fn is_silence(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::OperationTimedOut | Code::BrokerTransportFailure)
+    )
+}
+
+/// Whether it is this code.
 pub(crate) fn is(error: &KafkaError, code: RDKafkaErrorCode) -> bool {
     error.rdkafka_error_code() == Some(code)
 }
@@ -374,12 +465,6 @@ pub(crate) fn left(deadline: Instant) -> Duration {
 /// The code of a single topic's result.
 pub(crate) fn code(code: RDKafkaRespErr) -> RDKafkaErrorCode {
     code.into()
-}
-
-/// What `read` makes of the headers of a record. The client's binding panics at a name that is not
-/// UTF-8, which anybody can write: `None` then.
-pub(crate) fn reading_headers<T>(read: impl FnOnce() -> T) -> Option<T> {
-    panic::catch_unwind(AssertUnwindSafe(read)).ok()
 }
 
 #[cfg(test)]

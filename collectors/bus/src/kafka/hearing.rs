@@ -21,9 +21,10 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::ack::{ACK_BYTES_MAX, SourceAck, ack_mac, source_of};
-use super::client::{KafkaFailed, Talk, consumer, left, reading_headers};
+use super::client::{KafkaFailed, Talk, consumer, left};
 use super::config::Brokers;
 use super::form::H_MAC;
+use super::headers::reading_headers;
 use crate::bus::BusError;
 
 /// How long a poll waits.

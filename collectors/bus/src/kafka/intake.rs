@@ -38,7 +38,7 @@ const DIGEST_LABEL: &[u8] = b"custody digest key v1";
 pub struct Intake {
     status: Arc<Mutex<BusStatus>>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<KafkaFailed>>>,
 }
 
 /// What an intake works with.
@@ -107,7 +107,7 @@ impl Intake {
             .name("kafka-intake".to_owned())
             .spawn(move || {
                 let _guard = Unsaid(context.status.clone());
-                context.run();
+                context.run()
             })
             .map_err(IntakeError::Thread)?;
         Ok(Intake {
@@ -127,23 +127,21 @@ impl Intake {
         self.status.clone()
     }
 
-    /// Ends it: what was read is appended first.
-    pub fn stop(mut self) {
-        self.end();
+    /// Ends it: what was read is appended first. Gives why it had ended by itself, if it had.
+    pub fn stop(mut self) -> Option<KafkaFailed> {
+        self.end()
     }
 
-    fn end(&mut self) {
+    fn end(&mut self) -> Option<KafkaFailed> {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // A panic in it was said where it happened.
-            let _ = thread.join();
-        }
+        // A panic in it was said where it happened.
+        self.thread.take()?.join().ok()?
     }
 }
 
 impl Drop for Intake {
     fn drop(&mut self) {
-        self.end();
+        drop(self.end());
     }
 }
 
@@ -184,8 +182,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Context {
-    /// Connection after connection, until it is stopped or a person must decide.
-    fn run(self) {
+    /// Connection after connection, until it is stopped or a person must decide: gives what.
+    fn run(self) -> Option<KafkaFailed> {
         let mut pause = PAUSE_MIN;
         while !self.stop.load(Ordering::Relaxed) {
             *lock(&self.acks) = None;
@@ -195,8 +193,8 @@ impl Context {
             };
             if failed.is_final() {
                 tracing::error!(error = %failed, "kafka intake stopped");
-                self.state(BusState::Stopped, Some(failed));
-                return;
+                self.state(BusState::Stopped, Some(failed.clone()));
+                return Some(failed);
             }
             if self.state(BusState::Waiting, Some(failed)) {
                 pause = PAUSE_MIN;
@@ -205,6 +203,7 @@ impl Context {
             pause = pause.saturating_mul(2).min(PAUSE_MAX);
         }
         self.state(BusState::Stopped, None);
+        None
     }
 
     /// One connection. Acknowledgements are asked for first: they may show that this log is not the
@@ -333,10 +332,14 @@ impl Context {
         );
     }
 
+    /// Whether something is in the way.
+    pub(crate) fn waits(&self) -> bool {
+        lock(&self.status).state == BusState::Waiting
+    }
+
     /// The brokers answer: what was in the way is over.
     pub(crate) fn answered(&self) {
-        let waits = lock(&self.status).state == BusState::Waiting;
-        if waits {
+        if self.waits() {
             self.state(BusState::Reading, None);
         }
     }

@@ -33,6 +33,8 @@ use crate::bus::{Bus, BusError, Sent, WAIT_MAX};
 
 /// Longest time in which no message of a call is delivered before the call fails.
 const SEND_WAIT: Duration = Duration::from_secs(15);
+/// The same once the agent ends: what is not delivered stays in the journals.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 /// How long a full queue is left to empty itself before the next try.
 const FULL_PAUSE: Duration = Duration::from_millis(2);
 
@@ -53,6 +55,8 @@ struct Shared {
     producer: Mutex<Option<Arc<Carrier>>>,
     heard: Arc<Hearing>,
     stop: Arc<AtomicBool>,
+    /// The agent ends: nobody waits long for brokers any more.
+    ends: Arc<AtomicBool>,
 }
 
 /// The way to the log of one source.
@@ -84,6 +88,7 @@ impl KafkaLink {
             producer: Mutex::new(None),
             heard: Arc::default(),
             stop: Arc::default(),
+            ends: Arc::default(),
         });
         shared.carrier()?;
         let hearing = hear(
@@ -96,6 +101,12 @@ impl KafkaLink {
             shared,
             hearing: Some(hearing),
         })
+    }
+
+    /// What is to be set when the agent begins to end, so that brokers that are away do not hold it
+    /// up.
+    pub fn ends(&self) -> Arc<AtomicBool> {
+        self.shared.ends.clone()
     }
 
     /// The way of one of its sources.
@@ -171,6 +182,15 @@ impl ProducerContext for Deliveries {
 
 /// A producer in use: an agent's messages go out in the order in which they are given to it.
 struct Carrier(ThreadedProducer<Deliveries, NoCustomPartitioner>);
+
+impl Carrier {
+    /// Why all of it failed, if it did: messages are only purged then. That order could not be kept
+    /// follows from what failed first, which the message says.
+    fn cause(&self) -> Option<KafkaError> {
+        let (code, _) = self.0.client().fatal_error()?;
+        (code != RDKafkaErrorCode::GaplessGuarantee).then_some(KafkaError::Global(code))
+    }
+}
 
 impl std::fmt::Debug for Carrier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -267,14 +287,15 @@ impl KafkaBus {
                     Ok(()) => break,
                     Err((error, again)) if is(&error, RDKafkaErrorCode::QueueFull) => {
                         record = again;
-                        self.wait(&call, FULL_PAUSE, &mut progress)?;
+                        self.wait((carrier, &call), FULL_PAUSE, &mut progress)?;
                     }
                     Err((error, _)) => return Err(self.failed(&error)),
                 }
             }
         }
         loop {
-            let tally = self.wait(&call, Duration::from_millis(100), &mut progress)?;
+            let pause = Duration::from_millis(100);
+            let tally = self.wait((carrier, &call), pause, &mut progress)?;
             if tally.delivered == messages.len() {
                 return Ok(tally.offsets);
             }
@@ -284,7 +305,7 @@ impl KafkaBus {
     /// Waits a little for deliveries of a call.
     fn wait(
         &self,
-        call: &Call,
+        (carrier, call): (&Carrier, &Call),
         pause: Duration,
         progress: &mut Progress,
     ) -> Result<Tally, KafkaFailed> {
@@ -297,10 +318,12 @@ impl KafkaBus {
         };
         let now = tally.clone();
         drop(tally);
-        if let Some(error) = &now.failed {
-            return Err(self.failed(error));
+        if let Some(error) = carrier.cause().or(now.failed.clone()) {
+            return Err(self.failed(&error));
         }
-        if progress.is_over(now.delivered) {
+        let ends = self.shared.ends.load(Ordering::Relaxed);
+        let longest = if ends { LAST_WAIT } else { SEND_WAIT };
+        if progress.is_over(now.delivered, longest) {
             let error = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
             return Err(self.failed(&error));
         }
@@ -338,12 +361,12 @@ impl Progress {
         }
     }
 
-    fn is_over(&mut self, delivered: usize) -> bool {
+    fn is_over(&mut self, delivered: usize, longest: Duration) -> bool {
         if delivered != self.delivered {
             self.delivered = delivered;
             self.since = Instant::now();
         }
-        self.since.elapsed() >= SEND_WAIT
+        self.since.elapsed() >= longest
     }
 }
 
@@ -392,6 +415,7 @@ impl From<KafkaFailed> for BusError {
             }
             KafkaFailed::LoginRefused { .. }
             | KafkaFailed::NotAllowed { .. }
+            | KafkaFailed::TooLarge { .. }
             | KafkaFailed::File(_)
             | KafkaFailed::BadTopic { .. }
             | KafkaFailed::OtherCluster { .. }

@@ -28,6 +28,8 @@ mod carried;
 mod client;
 mod foreign;
 mod gather;
+mod growing;
+mod headers;
 mod hearing;
 mod last_word;
 mod notice;

@@ -57,8 +57,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The place in every partition of a topic.
-    fn find_in(
+    /// The place in every partition of a topic that is not read yet.
+    pub(super) fn find_in(
         &mut self,
         topic: &str,
         found: &Found,
@@ -68,14 +68,16 @@ impl Session<'_> {
             let topic = topic.to_owned();
             return Err(KafkaFailed::NoTopic { topic });
         };
+        let read = self.partitions.iter().filter(|one| one.topic == topic);
+        let read = u32::try_from(read.count()).unwrap_or(u32::MAX);
         let mut keys = vec![topic_key(topic)];
-        keys.extend((0..count).map(|number| partition_key(topic, number)));
+        keys.extend((read..count).map(|number| partition_key(topic, number)));
         let mut positions = self.positions(&keys)?.into_iter();
         let known: Option<TopicPlace> = readable(positions.next().flatten())?;
         let moved = self.check_topic(topic, found, count, known.as_ref())?;
         let first = self.partitions.len();
         let mut new = Vec::new();
-        for (number, position) in (0..count).zip(positions) {
+        for (number, position) in (read..count).zip(positions) {
             let kind = self.kind(foreign, number)?;
             let mut place = readable::<PartitionPlace>(position)?;
             if place.is_none() {
@@ -108,7 +110,7 @@ impl Session<'_> {
             cluster: found.cluster.clone(),
             partitions: known.as_ref().map_or(count, |known| known.partitions),
         };
-        if known.as_ref() != Some(&place) {
+        if read == 0 && known.as_ref() != Some(&place) {
             self.begin_topic(first, &place, moved)?;
         }
         self.keep_places(first, &new)?;
@@ -260,10 +262,10 @@ impl Session<'_> {
         topic: &str,
         partition: u32,
     ) -> Result<(u64, u64), KafkaFailed> {
-        let (low, high) = self
-            .client
-            .fetch_watermarks(topic, number(partition), ANSWER_WAIT)
-            .map_err(|error| self.failed(&error, &format!("asking for offsets of {topic}")))?;
+        let ask = |wait| self.client.fetch_watermarks(topic, number(partition), wait);
+        let what = format!("asking for offsets of topic {topic}");
+        let asked = self.talk.ask(ANSWER_WAIT, ask);
+        let (low, high) = asked.map_err(|error| self.failed(&error, &what))?;
         let plain = |offset: i64| u64::try_from(offset).unwrap_or_default();
         Ok((plain(low), plain(high)))
     }

@@ -1,16 +1,22 @@
 //! A look at the cluster for `custody doctor`: whether a broker answers, believes us and is
 //! believed, whether the topics are there and sound, and whether they may be read.
 //!
-//! It changes nothing, so rights to write are not tried: a running intake says what it lacks. Not
-//! here: making topics (`topics`), trying again (`intake`).
+//! It changes nothing. Whether the acks topic may be written shows by a record without a key, which
+//! a compacted topic refuses to whoever may write. The transactional id is not tried, as that would
+//! fence a ledger that runs: a running intake says what it lacks. Not here: making topics
+//! (`topics`), trying again (`intake`).
 
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
-use super::client::{ANSWER_WAIT, KafkaFailed, Talk, consumer};
+use super::client::{ANSWER_WAIT, KafkaFailed, Talk, consumer, settings};
 use super::config::LedgerSettings;
 use super::topics::{acks_topic, ensure, events_topic};
 
@@ -66,6 +72,10 @@ fn look_at(
     for topic in [events_topic(tenant), acks_topic(tenant)] {
         readable(&client, settings, &talk, &topic)?;
     }
+    for foreign in &settings.foreign {
+        readable(&client, settings, &talk, &foreign.topic)?;
+    }
+    writable(settings, &talk, &acks_topic(tenant))?;
     let partitions = found.partitions.unwrap_or(0);
     looks.push(Look::Well(format!(
         "{} with {partitions} partitions, cluster {}",
@@ -94,6 +104,58 @@ fn reach(
         if is_clear || Instant::now() >= until {
             return Err(failed);
         }
+    }
+}
+
+/// Sends what no compacted topic takes: the answer is another one without the right to write.
+fn writable(settings_of: &LedgerSettings, talk: &Talk, topic: &str) -> Result<(), KafkaFailed> {
+    let brokers = settings_of.brokers();
+    let what = format!("writing to topic {topic}");
+    let failed = |error: &KafkaError| KafkaFailed::of(error, &what, talk, brokers);
+    let (sender, answer) = sync_channel(1);
+    let mut client = settings(brokers)?;
+    client.set("message.timeout.ms", ANSWER_WAIT.as_millis().to_string());
+    let producer: BaseProducer<Answers> = client
+        .create_with_context(Answers(talk.clone(), sender))
+        .map_err(|error| failed(&error))?;
+    let record = BaseRecord::<(), str>::to(topic).partition(0).payload("");
+    producer.send(record).map_err(|(error, _)| failed(&error))?;
+    let until = Instant::now() + ANSWER_WAIT;
+    while Instant::now() < until {
+        producer.poll(HEARD);
+        match answer.try_recv() {
+            Ok(Some(code)) if code == RDKafkaErrorCode::TopicAuthorizationFailed => {
+                return Err(failed(&KafkaError::MessageProduction(code)));
+            }
+            Ok(_) => return Ok(()),
+            Err(_) => {}
+        }
+    }
+    // Whoever is away has been said to be.
+    Ok(())
+}
+
+/// Hands on what became of the one message.
+struct Answers(Talk, SyncSender<Option<RDKafkaErrorCode>>);
+
+impl ClientContext for Answers {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ProducerContext for Answers {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let code = result.as_ref().err();
+        let code = code.and_then(|(error, _)| error.rdkafka_error_code());
+        // Nobody waits for a second answer.
+        let _ = self.1.try_send(code);
     }
 }
 

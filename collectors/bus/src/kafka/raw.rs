@@ -11,7 +11,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -118,6 +121,37 @@ impl RawCluster {
         }
         let answers = wait(admin.create_topics(&[new], &self.options()), self.patience)??;
         one_answer(answers)
+    }
+
+    /// Sets what a topic has of its own; anything else of it is as the brokers have it then.
+    ///
+    /// # Errors
+    /// There is no such topic, or the cluster refuses.
+    pub fn alter(&self, topic: &str, settings: &[(&str, &str)]) -> Result<(), RawError> {
+        let admin = self.admin()?;
+        let mut set = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for (key, value) in settings {
+            set = set.set(key, value);
+        }
+        let answers = wait(admin.alter_configs([&set], &self.options()), self.patience)??;
+        for answer in answers {
+            answer.map_err(|(_, code)| {
+                let topic = topic.to_owned();
+                RawError::Topic { topic, code }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Gives a topic more partitions: so many in all.
+    ///
+    /// # Errors
+    /// It has as many already, or the cluster refuses.
+    pub fn grow(&self, topic: &str, partitions: usize) -> Result<(), RawError> {
+        let admin = self.admin()?;
+        let new = NewPartitions::new(topic, partitions);
+        let asked = admin.create_partitions([&new], &self.options());
+        one_answer(wait(asked, self.patience)??)
     }
 
     /// Deletes a topic with all that it holds.

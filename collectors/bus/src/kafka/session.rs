@@ -19,15 +19,17 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{KafkaFailed, Talk, consumer, reading_headers};
+use super::client::{KafkaFailed, Talk, consumer};
 use super::foreign::Foreign;
 use super::form::{self, Head, Home, NotOurs};
 use super::gather::{GATHERED_BYTES_MAX, GATHERED_MAX, Gathered};
+use super::growing::Grown;
+use super::headers::reading_headers;
 use super::intake::Context;
 use super::notice::{Stray, stray};
 use super::place::{LastRecord, partition_key, stored};
 use super::status::BusState;
-use super::topics::{Found, ensure, events_topic};
+use super::topics::{Found, ensure, events_topic, warnings_of_foreign};
 
 /// How long a poll waits for the first record.
 const POLL: Duration = Duration::from_millis(100);
@@ -50,6 +52,7 @@ pub(crate) struct Session<'c> {
     /// Sources, and whether they have a key.
     known: HashMap<SourceId, bool>,
     tickets: VecDeque<RunTicket>,
+    pub(super) grown: Grown,
 }
 
 /// A partition that is read.
@@ -80,21 +83,26 @@ enum Meaning {
 impl<'c> Session<'c> {
     /// Connects and looks at the topics; nothing is appended yet.
     pub(crate) fn connect(context: &'c Context) -> Result<Session<'c>, KafkaFailed> {
-        let talk = Talk::default();
+        let talk = Talk::until(&context.stop);
         let set = [
             ("queued.min.messages", "20000"),
             ("queued.max.messages.kbytes", "16384"),
             // A full queue is looked at again so soon; the client's own second starves the log.
             ("fetch.queue.backoff.ms", "5"),
-            ("fetch.message.max.bytes", "2097152"),
-            ("fetch.max.bytes", "8388608"),
+            // Compressed: all that one answer holds is in memory at once, five times as large.
+            ("fetch.message.max.bytes", "1048576"),
+            ("fetch.max.bytes", "2097152"),
             ("fetch.wait.max.ms", "50"),
             ("topic.metadata.refresh.interval.ms", "5000"),
             ("topic.metadata.propagation.max.ms", "3000"),
         ];
         let client = consumer(context.settings.brokers(), &talk, &set)?;
         let tenant = context.paths.tenant();
-        let (found, warnings) = ensure(&client, &talk, &context.settings, tenant)?;
+        let (found, mut warnings) = ensure(&client, &talk, &context.settings, tenant)?;
+        for foreign in &context.settings.foreign {
+            let brokers = context.settings.brokers();
+            warnings.extend(warnings_of_foreign(brokers, &talk, &foreign.topic)?);
+        }
         for warning in &warnings {
             context.warn(warning);
         }
@@ -108,6 +116,7 @@ impl<'c> Session<'c> {
             current: 0,
             known: HashMap::new(),
             tickets: VecDeque::new(),
+            grown: Grown::new(),
         })
     }
 
@@ -138,6 +147,7 @@ impl<'c> Session<'c> {
             self.hand_over()?;
             let found = found?;
             self.reap(if found == 0 { 0 } else { TICKETS_MAX })?;
+            self.grow()?;
         }
         Ok(())
     }
@@ -180,7 +190,7 @@ impl<'c> Session<'c> {
     fn trouble(&self, error: &KafkaError) -> Result<(), KafkaFailed> {
         use RDKafkaErrorCode as Code;
         let topic = || events_topic(self.context.paths.tenant());
-        let what = "reading the events topic";
+        let what = self.reading();
         match error.rdkafka_error_code() {
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
                 Err(KafkaFailed::NoTopic { topic: topic() })
@@ -191,20 +201,29 @@ impl<'c> Session<'c> {
                 | Code::Resolve
                 | Code::OperationTimedOut,
             ) => {
-                let failed = self.failed(error, what);
+                let failed = self.failed(error, &what);
                 self.context.state(BusState::Waiting, Some(failed));
                 Ok(())
             }
             Some(Code::BadCompression) => {
                 self.context.unreadable.store(true, Ordering::Relaxed);
                 Err(KafkaFailed::Failed {
-                    what: what.to_owned(),
+                    what,
                     reason: "a batch cannot be decompressed: it is passed over".to_owned(),
                 })
             }
             // Out of range, a right that was taken away, and whatever else: looked at anew.
-            _ => Err(self.failed(error, what)),
+            _ => Err(self.failed(error, &what)),
         }
+    }
+
+    /// What is done here, as errors say it: the client does not say of which topic it speaks.
+    fn reading(&self) -> String {
+        let events = events_topic(self.context.paths.tenant());
+        let foreign = self.context.settings.foreign.iter();
+        foreign.fold(format!("reading topic {events}"), |what, one| {
+            format!("{what} or {}", one.topic)
+        })
     }
 
     fn take(&mut self, record: Record) -> Result<(), KafkaFailed> {

@@ -5,7 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -67,8 +69,8 @@ pub(crate) fn look(
     wait: Duration,
 ) -> Result<Found, KafkaFailed> {
     let what = format!("describing topic {topic}");
-    let metadata = consumer
-        .fetch_metadata(Some(topic), wait)
+    let metadata = talk
+        .ask(wait, |wait| consumer.fetch_metadata(Some(topic), wait))
         .map_err(|error| KafkaFailed::of(&error, &what, talk, brokers))?;
     let found = metadata.topics().iter().find(|one| one.name() == topic);
     let mut partitions = None;
@@ -143,6 +145,30 @@ pub(crate) fn ensure(
     }
     // The events topic is the last of the two.
     Err(KafkaFailed::NoTopic { topic: events })
+}
+
+/// What a careful operator would change about a topic of another shipper.
+///
+/// # Errors
+/// Nobody answers.
+pub(crate) fn warnings_of_foreign(
+    brokers: &Brokers,
+    talk: &Talk,
+    topic: &str,
+) -> Result<Vec<String>, KafkaFailed> {
+    let admin = Admin::new(brokers, talk)?;
+    let mut warnings = Vec::new();
+    if let Some(resource) = admin.describe(topic, &mut warnings)? {
+        let policy = resource.get("cleanup.policy");
+        let policy = policy.and_then(|entry| entry.value.as_deref());
+        if policy.unwrap_or_default().contains("compact") {
+            warnings.push(format!(
+                "topic {topic} is compacted: of records with one key all but the last can be gone \
+                 before they are read, and it does not show; set cleanup.policy=delete"
+            ));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Makes and describes topics.
@@ -227,13 +253,12 @@ impl<'a> Admin<'a> {
         }
     }
 
-    fn check(
+    /// The settings of a topic; `None`, and a warning, without the right to see them.
+    fn describe(
         &self,
         topic: &str,
-        cleanup: Cleanup,
-        found: &Found,
         warnings: &mut Vec<String>,
-    ) -> Result<(), KafkaFailed> {
+    ) -> Result<Option<ConfigResource>, KafkaFailed> {
         let what = format!("describing the settings of topic {topic}");
         let asked = [ResourceSpecifier::Topic(topic)];
         let failed = |error| KafkaFailed::of(&error, &what, self.talk, self.brokers);
@@ -243,11 +268,24 @@ impl<'a> Admin<'a> {
             Err(error) if is(&error, RDKafkaErrorCode::TopicAuthorizationFailed) => None,
             Err(error) => return Err(failed(error)),
         };
-        let Some(Ok(resource)) = told else {
+        let told = told.and_then(Result::ok);
+        if told.is_none() {
             warnings.push(format!(
                 "topic {topic}: its settings cannot be seen (right DescribeConfigs), so they are \
                  not checked"
             ));
+        }
+        Ok(told)
+    }
+
+    fn check(
+        &self,
+        topic: &str,
+        cleanup: Cleanup,
+        found: &Found,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), KafkaFailed> {
+        let Some(resource) = self.describe(topic, warnings)? else {
             return Ok(());
         };
         let value = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());

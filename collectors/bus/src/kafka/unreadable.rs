@@ -94,7 +94,7 @@ impl Session<'_> {
         let assigned = added.and_then(|()| client.assign(&list));
         assigned.map_err(|error| failed(&error))?;
         let until = Instant::now() + ANSWER_WAIT;
-        while Instant::now() < until {
+        while Instant::now() < until && !self.talk.ends() {
             match client.poll(POLL) {
                 None => {}
                 Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => return Ok(true),

@@ -22,18 +22,46 @@ pub fn process_cpu() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanos)
 }
 
+/// What a process has cost so far.
+#[derive(Clone, Debug, Default)]
+pub struct Cost {
+    /// CPU of each thread that runs, by name.
+    pub threads: BTreeMap<String, Duration>,
+    /// The largest memory that it had, in MiB.
+    pub rss_mib: f64,
+}
+
+/// What the process of this number has cost (Linux's /proc).
+///
+/// # Errors
+/// If /proc cannot be read: there is no such process.
+pub fn cost_of(process: &str) -> Result<Cost, std::io::Error> {
+    Ok(Cost {
+        threads: threads_of(process)?,
+        rss_mib: peak_of(process)?,
+    })
+}
+
 /// CPU so far of each thread of this process, by name (Linux's /proc).
 ///
 /// # Errors
 /// If /proc cannot be read.
 pub fn thread_cpu() -> Result<BTreeMap<String, Duration>, std::io::Error> {
+    threads_of("self")
+}
+
+fn threads_of(process: &str) -> Result<BTreeMap<String, Duration>, std::io::Error> {
     let mut threads: BTreeMap<String, Duration> = BTreeMap::new();
-    for task in std::fs::read_dir("/proc/self/task")? {
+    for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
         let task = task?.path();
-        let name = std::fs::read_to_string(task.join("comm"))?
-            .trim()
-            .to_owned();
-        let spent = std::fs::read_to_string(task.join("schedstat"))?;
+        // A thread may have ended since.
+        let Ok(name) = std::fs::read_to_string(task.join("comm")) else {
+            continue;
+        };
+        let name = name.trim().to_owned();
+        let Ok(spent) = std::fs::read_to_string(task.join("schedstat")) else {
+            continue;
+        };
         let nanos = spent
             .split(' ')
             .next()
@@ -49,7 +77,11 @@ pub fn thread_cpu() -> Result<BTreeMap<String, Duration>, std::io::Error> {
 /// # Errors
 /// If /proc cannot be read.
 pub fn rss_mib() -> Result<f64, std::io::Error> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+    peak_of("self")
+}
+
+fn peak_of(process: &str) -> Result<f64, std::io::Error> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
     Ok(kib.unwrap_or(0.0) / 1024.0)

@@ -53,6 +53,8 @@ pub(super) fn run(args: &PipelineArgs, context: &Context) -> Result<Exit, Comman
             entries: args.entries,
             together: args.together,
             singles: 100,
+            program: std::env::current_exe()
+                .map_err(CommandError::file("finding", Path::new("this program")))?,
         };
         let measured = pipeline(folder, &plan, &|step| context.output.say(step));
         if args.brokers.is_none() {
@@ -131,8 +133,8 @@ fn fields(result: &PipelineResult) -> Vec<(&str, String)> {
         (
             "memory",
             format!(
-                "{:.0} MiB, {:.0} before the ledger began",
-                result.rss_mib, result.rss_before_mib
+                "{:.0} MiB of the server alone, {:.0} of this process",
+                result.rss_mib, result.rig_rss_mib
             ),
         ),
         (
@@ -140,6 +142,7 @@ fn fields(result: &PipelineResult) -> Vec<(&str, String)> {
             format!("{:.0} bytes an event", result.disk_bytes_per),
         ),
         ("resume", format!("{:.2} s", result.resume_s)),
+        ("stop", format!("{:.2} s", result.stop_s)),
     ];
     let stages = result.stages.iter();
     fields.extend(stages.map(|(name, cost)| (name.as_str(), format!("{cost:.2} us"))));
