@@ -1,5 +1,5 @@
-//! Partitions that a topic is given while it is read: they are read from their first record, and the
-//! session goes on.
+//! Partitions that a topic is given while it is read: they are read from their first record, and
+//! the session goes on.
 //!
 //! Sources stay in the partitions that the topic had first, so of the events topic there is nothing
 //! of ours in a new one; of a topic of another shipper there is. Not here: where reading begins
