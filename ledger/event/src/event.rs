@@ -20,6 +20,7 @@ use crate::objects::{
     Actor, Api, Database, Databucket, Endpoint, Entity, Fingerprint, Group, Metadata, Product,
     QueryInfo, Resource, ServerEndpoint, Service, Session, Table, Unmapped, User,
 };
+use crate::own::Cursor;
 use crate::text::Text;
 
 /// The largest event in bytes (DESIGN section 5); longer text is cut by the collector.
@@ -210,9 +211,17 @@ impl<'a> Event<'a> {
     /// is missing or contradicts another.
     pub fn parse(json: &'a [u8]) -> Result<Event<'a>, EventError> {
         let mut event = Event::default();
-        event.fill_from(json)?;
-        event.check()?;
+        event.read(json)?;
         Ok(event)
+    }
+
+    /// The same in place, where nothing was read yet: an event is large, and costs to be moved.
+    ///
+    /// # Errors
+    /// As [`Event::parse`].
+    pub fn read(&mut self, json: &'a [u8]) -> Result<(), EventError> {
+        self.fill_from(json)?;
+        self.check()
     }
 
     /// Reads one part, or a part of an event in which some fields are absent.
@@ -235,11 +244,21 @@ impl<'a> Event<'a> {
             column: e.valid_up_to(),
             reason: RefusedFor::NotJson,
         })?;
+        if self.read_own_form(json).is_some() {
+            return Ok(());
+        }
+        *self = Event::default();
         let mut reader = serde_json::Deserializer::from_str(json);
         let read = Into::new(self)
             .deserialize(&mut reader)
             .and_then(|()| reader.end());
         read.map_err(|e| EventError::refused(&e))
+    }
+
+    fn read_own_form(&mut self, json: &'a str) -> Option<()> {
+        let mut from = Cursor::new(json);
+        self.read_in(&mut from)?;
+        from.is_at_end().then_some(())
     }
 
     fn take(&mut self, part: Part, json: &'a [u8]) -> Result<(), EventError> {

@@ -85,6 +85,31 @@ proptest! {
     }
 
     #[test]
+    fn our_own_form_is_read_without_serde_json_and_gives_the_same(json in any_json()) {
+        let written = read(&json).to_json();
+        let written = std::str::from_utf8(&written).unwrap();
+        let mut event = Event::default();
+        prop_assert!(event.read_own_form(written).is_some(), "{}", written);
+        prop_assert_eq!(event, read(written.as_bytes()));
+    }
+
+    #[test]
+    fn what_the_reader_of_our_form_takes_serde_json_takes_too(
+        json in any_json(), at in any::<usize>(), byte in b' '..127,
+    ) {
+        let mut changed = read(&json).to_json();
+        let at = at % changed.len();
+        changed[at] = byte;
+        let Ok(changed) = std::str::from_utf8(&changed) else {
+            return Ok(());
+        };
+        let mut event = Event::default();
+        if event.read_own_form(changed).is_some() {
+            prop_assert_eq!(&event, &serde_json::from_str::<Event<'_>>(changed).unwrap());
+        }
+    }
+
+    #[test]
     fn cut_or_changed_bytes_never_panic(json in any_json(), at in any::<usize>(), byte in any::<u8>()) {
         let mut json = read(&json).to_json();
         let at = at % json.len();

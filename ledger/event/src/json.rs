@@ -55,6 +55,17 @@ fn clean_in(block: &[u8; BLOCK]) -> usize {
     usize::try_from(marks.trailing_zeros() / 8).unwrap_or(0) + before
 }
 
+/// Where the first byte that needs an escape, or ends a string, is.
+pub(crate) fn first_escape(bytes: &[u8]) -> Option<usize> {
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    if let Some(n) = blocks.iter().position(any_escape) {
+        let within = blocks.get(n).map_or(0, clean_in);
+        return Some(n * BLOCK + within);
+    }
+    let at = rest.iter().position(|byte| escape_of(*byte) != 0)?;
+    Some(blocks.len() * BLOCK + at)
+}
+
 /// Appends `text` as a JSON string. Copies are of whole blocks where they can be, and what is too
 /// much is taken back: a copy of any length costs more than that.
 pub(crate) fn put_str(text: &str, out: &mut Vec<u8>) {

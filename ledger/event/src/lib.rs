@@ -1,6 +1,7 @@
 //! What the payloads of entries say: the event, its three parts, and the facts of every other kind.
 //!
-//! Reading order: [`text`](Text) · `object` (one declaration a field) · `objects` · [`Event`] ·
+//! Reading order: [`text`](Text) · `object` (one declaration a field) · `own` (its
+//! reader) · `objects` · [`Event`] ·
 //! `visit` (what masking and pseudonyms see) · [`facts`] (the other kinds). Deliberately not here:
 //! clocks, files, masking, keys, commitments, and any judgement of what an event means.
 
@@ -10,6 +11,7 @@ pub mod facts;
 mod json;
 mod object;
 mod objects;
+mod own;
 mod text;
 mod visit;
 mod wire;

@@ -243,6 +243,22 @@ macro_rules! fill_field {
     }};
 }
 
+/// The body of one field's share of [`Known::read`](crate::own::Known::read).
+macro_rules! read_field {
+    (object, $field:expr, $comma_key:expr, $ty:ty, $from:ident, $place:ident) => {
+        if $from.eat_key(&mut $place, $comma_key) {
+            $field.read_in($from)?;
+        }
+    };
+    ($part:ident, $field:expr, $comma_key:expr, $ty:ty, $from:ident, $place:ident) => {
+        if $from.eat_key(&mut $place, $comma_key) {
+            $field = <$ty as $crate::object::Leaf>::present(
+                <<$ty as $crate::object::Leaf>::Wire as $crate::own::Known>::read($from)?,
+            );
+        }
+    };
+}
+
 /// The body of one field's share of [`Object::write`].
 macro_rules! write_field {
     (object, $value:expr, $key:expr, $ty:ty, $want:ident, $start:ident, $out:ident) => {
@@ -337,6 +353,29 @@ macro_rules! object {
             }
         }
 
+        impl<'a> $name<'a> {
+            /// Reads an object in the form that [`Object::write`] writes.
+            pub(crate) fn read_in(&mut self, from: &mut $crate::own::Cursor<'a>) -> Option<()> {
+                from.eat("{")?;
+                let mut place = $crate::own::Place::First;
+                $(
+                    $crate::object::read_field!(
+                        $kind, self.$field, concat!(",\"", $key, "\":"), $ty, from, place
+                    );
+                )*
+                let _ = place;
+                from.eat("}")
+            }
+        }
+
+        impl<'a> $crate::own::Known<'a> for $name<'a> {
+            fn read(from: &mut $crate::own::Cursor<'a>) -> Option<Self> {
+                let mut value = Self::default();
+                value.read_in(from)?;
+                Some(value)
+            }
+        }
+
         impl<'de: 'a, 'a> serde::Deserialize<'de> for $name<'a> {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let mut value = Self::default();
@@ -395,4 +434,6 @@ macro_rules! object {
     };
 }
 
-pub(crate) use {absorb_field, field_parts, fill_field, object, table_field, write_field};
+pub(crate) use {
+    absorb_field, field_parts, fill_field, object, read_field, table_field, write_field,
+};
