@@ -1,18 +1,24 @@
 //! A thread that sends frames in their order, so that reading and binding go on meanwhile.
 //!
-//! It stops at the first frame that is not taken, and gives everything back. Not here: what an
-//! answer means (`sending`).
+//! One frame may be handed over while the one before is made durable. The thread stops at the
+//! first frame that is not taken, and gives everything back. Not here: what an answer means
+//! (`sending`).
 
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use collectors_bus::{Bus, BusError, Outcome, Sent};
-use ledger_core::{Epoch, Message, SourceId};
+use collectors_bus::{Bus, BusError, Later, Outcome, Sent};
+use ledger_core::message::MessageMac;
+use ledger_core::state::Stream;
+use ledger_core::{Epoch, Message, Sequence, SourceId};
 
 use crate::journal::Cursor;
 
-/// Frames that are aloft at most: one is sent, the others wait for it.
+/// Frames that are aloft at most: some are sent, the others wait for them.
 pub(crate) const ALOFT_MAX: usize = 3;
+/// Frames that are sent at once, as soon as the log has taken one: one that it refuses for its key
+/// leaves an entry for each message.
+const SENT_MAX: usize = 2;
 
 /// One frame on its way to the log.
 #[derive(Debug)]
@@ -23,11 +29,39 @@ pub(crate) struct Parcel {
     pub(crate) epoch: Epoch,
 }
 
+/// What an answer is understood by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) stream: Stream,
+    pub(crate) epoch: Epoch,
+    pub(crate) sequence: Sequence,
+    pub(crate) mac: MessageMac,
+}
+
+impl Head {
+    pub(crate) fn of(message: &Message) -> Head {
+        Head {
+            stream: message.stream,
+            epoch: message.epoch,
+            sequence: message.sequence,
+            mac: message.mac,
+        }
+    }
+}
+
 /// A frame, and the answer; none if nothing of it had to be sent.
 #[derive(Debug)]
 pub(crate) struct Landed {
-    pub(crate) parcel: Parcel,
+    pub(crate) heads: Vec<Head>,
+    pub(crate) behind: Cursor,
+    pub(crate) epoch: Epoch,
     pub(crate) sent: Option<Result<Sent, BusError>>,
+}
+
+impl Landed {
+    fn is_refused(&self) -> bool {
+        self.sent.as_ref().is_some_and(|sent| !is_taken(sent))
+    }
 }
 
 /// The thread, and what is aloft.
@@ -85,20 +119,69 @@ impl Flight {
     }
 }
 
+/// A frame that was handed over, and its answer.
+type Launched = (Landed, Option<Later<Result<Sent, BusError>>>);
+
+/// Hands frames over. Another thread waits for their answers, so that a frame goes as soon as it is
+/// there.
 fn fly(
     source: SourceId,
     mut bus: Box<dyn Bus>,
     parcels: &Receiver<Parcel>,
     landed: &SyncSender<Landed>,
 ) -> Box<dyn Bus> {
-    for parcel in parcels {
-        let sent = (!parcel.messages.is_empty()).then(|| bus.send(source, &parcel.messages));
-        let stops = sent.as_ref().is_some_and(|sent| !is_taken(sent));
-        if landed.send(Landed { parcel, sent }).is_err() || stops {
-            break;
+    let (awaited, launched) = sync_channel(SENT_MAX - 2);
+    thread::scope(|scope| {
+        scope.spawn(move || land(&launched, landed));
+        let mut key_is_good = false;
+        for parcel in parcels {
+            let (mut one, answer) = launch(source, bus.as_mut(), parcel);
+            let answer = match answer {
+                Some(Later::Awaited(wait)) if key_is_good => Some(Later::Awaited(wait)),
+                answer => {
+                    one.sent = answer.map(Later::wait);
+                    None
+                }
+            };
+            let stops = one.is_refused();
+            key_is_good = key_is_good || one.sent.is_some();
+            // It is not taken any more once an answer was a refusal.
+            if awaited.send((one, answer)).is_err() || stops {
+                break;
+            }
+        }
+        drop(awaited);
+    });
+    bus
+}
+
+fn launch(source: SourceId, bus: &mut dyn Bus, parcel: Parcel) -> Launched {
+    let Parcel {
+        messages,
+        behind,
+        epoch,
+    } = parcel;
+    let landed = Landed {
+        heads: messages.iter().map(Head::of).collect(),
+        behind,
+        epoch,
+        sent: None,
+    };
+    let answer = (!messages.is_empty()).then(|| bus.hand_over(source, messages));
+    (landed, answer)
+}
+
+/// Waits for answers, in their order, until one is a refusal.
+fn land(launched: &Receiver<Launched>, landed: &SyncSender<Landed>) {
+    for (mut one, answer) in launched {
+        if let Some(answer) = answer {
+            one.sent = Some(answer.wait());
+        }
+        let stops = one.is_refused();
+        if landed.send(one).is_err() || stops {
+            return;
         }
     }
-    bus
 }
 
 /// A forged message is one too many: the next would leave an entry too.

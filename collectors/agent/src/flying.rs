@@ -98,11 +98,15 @@ impl Sending {
 
     /// Takes the answer to a frame; `false` if it has to be sent again.
     fn arrives(&mut self, landed: Landed, now: Moment) -> bool {
-        let Landed { parcel, sent } = landed;
-        let taken =
-            sent.is_none_or(|sent| self.answered(&parcel.messages, sent, parcel.epoch, now));
+        let Landed {
+            heads,
+            behind,
+            epoch,
+            sent,
+        } = landed;
+        let taken = sent.is_none_or(|sent| self.answered(&heads, sent, epoch, now));
         if taken {
-            self.passed(&parcel.messages, parcel.behind, parcel.epoch);
+            self.passed(heads.last(), behind, epoch);
         }
         taken
     }

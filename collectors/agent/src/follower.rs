@@ -10,6 +10,7 @@ use std::thread;
 
 use collectors_bus::{Acknowledged, Bus, Chain, ChainEnded, Credentials};
 use ledger_core::state::Stream;
+use ledger_core::two::sha256_each;
 use ledger_core::{Flags, Message, Sequence};
 use ledger_event::facts::AgentStatus;
 
@@ -452,7 +453,8 @@ fn bind(
     let mut messages = Vec::with_capacity(poll.records.len());
     let mut counts = [0; 4];
     let [parsed, unparsed, notices, masked] = &mut counts;
-    for record in poll.records {
+    let digests = sha256_each(poll.records.iter().map(|record| record.value.as_slice()));
+    for (record, digest) in poll.records.into_iter().zip(digests) {
         let flags = if record.reread {
             Flags::REREAD
         } else {
@@ -464,7 +466,7 @@ fn bind(
             RecordKind::Notice => *notices += 1,
         }
         *masked += u64::from(record.masked);
-        messages.push(chain.seal(&credentials.key, record.value, flags)?);
+        messages.push(chain.seal_digested(&credentials.key, (record.value, digest), flags)?);
     }
     journal.append(Room::Records, &messages, &poll.positions)?;
     Ok(Bound {

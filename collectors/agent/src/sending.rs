@@ -17,7 +17,7 @@ use ledger_core::{Epoch, Message, Sequence, SourceId, TreeSize};
 use ledger_event::facts::Told;
 
 use crate::clock::Moment;
-use crate::flight::{Flight, Parcel};
+use crate::flight::{Flight, Head, Parcel};
 use crate::journal::{Cursor, Journal};
 use crate::journal_error::JournalError;
 use crate::resending::{Again, Holes, Losses};
@@ -272,7 +272,8 @@ impl Sending {
             if !messages.is_empty() && !self.send_some(&messages, epoch, now) {
                 return Ok(Found::Waiting);
             }
-            self.passed(&messages, behind, epoch);
+            let last = messages.last().map(Head::of);
+            self.passed(last.as_ref(), behind, epoch);
         }
         Ok(Found::More)
     }
@@ -305,10 +306,10 @@ impl Sending {
     }
 
     /// A frame was sent.
-    fn passed(&mut self, messages: &[Message], behind: Cursor, epoch: Epoch) {
+    fn passed(&mut self, last: Option<&Head>, behind: Cursor, epoch: Epoch) {
         self.cursor = behind;
         self.sent = self.sent.max(behind);
-        if let Some(last) = messages.last().filter(|last| last.epoch == epoch) {
+        if let Some(last) = last.filter(|last| last.epoch == epoch) {
             self.ends.push_back((last.stream, last.sequence, last.mac));
             let over = self.ends.len().saturating_sub(ENDS_MAX);
             self.ends.drain(..over);
@@ -374,14 +375,15 @@ impl Sending {
             return false;
         };
         let sent = bus.send(self.source, some);
+        let heads: Vec<Head> = some.iter().map(Head::of).collect();
         // The one that was tried is a repeat when all are sent.
-        self.answered(some, sent, epoch, now) && some.len() == messages.len()
+        self.answered(&heads, sent, epoch, now) && some.len() == messages.len()
     }
 
     /// Takes an answer; `false` if the messages have to be sent again.
     fn answered(
         &mut self,
-        some: &[Message],
+        some: &[Head],
         sent: Result<Sent, BusError>,
         epoch: Epoch,
         now: Moment,
@@ -416,7 +418,7 @@ impl Sending {
     /// What the log made of messages; `false` if it takes none.
     fn taken(
         &mut self,
-        messages: &[Message],
+        messages: &[Head],
         outcomes: &[Outcome],
         size: TreeSize,
         epoch: Epoch,
@@ -428,7 +430,7 @@ impl Sending {
             return false;
         }
         self.trying = None;
-        let conflict = |(outcome, message): (&Outcome, &Message)| {
+        let conflict = |(outcome, message): (&Outcome, &Head)| {
             matches!(outcome, Outcome::Conflict(_)) && message.epoch == epoch
         };
         if outcomes.iter().zip(messages).any(conflict) {
@@ -441,7 +443,7 @@ impl Sending {
     }
 
     /// Order is kept on the way: what is covered says the same of all that was carried before.
-    fn carried(&mut self, messages: &[Message], epoch: Epoch) {
+    fn carried(&mut self, messages: &[Head], epoch: Epoch) {
         for message in messages {
             if message.epoch < epoch {
                 self.old_epochs = OldEpochs::Carried;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ledger_core::message::{Message, VALUE_MAX};
 use ledger_core::{SourceId, TreeSize};
 use ledger_log::door::{ACKNOWLEDGED_WAIT, BATCH_MESSAGES_MAX};
-use ledger_log::{Acknowledged, Appended, DoorError, Outcome};
+use ledger_log::{Acknowledged, Appended, DoorError, Later, Outcome};
 
 use crate::form::message_len;
 
@@ -108,6 +108,17 @@ pub trait Bus: Send {
     /// See [`BusError`].
     fn send(&mut self, source: SourceId, messages: &[Message]) -> Result<Sent, BusError>;
 
+    /// Hands messages of `source` over as [`Bus::send`] sends them; the answer may be awaited while
+    /// the next are handed over. Nothing overtakes. A bus that carries one batch at a time sends
+    /// them at once.
+    fn hand_over(
+        &mut self,
+        source: SourceId,
+        messages: Vec<Message>,
+    ) -> Later<Result<Sent, BusError>> {
+        Later::Known(self.send(source, &messages))
+    }
+
     /// What the published checkpoint covers of `source`. The first call answers with what there is,
     /// each further one waits, `wait` at most, until a checkpoint covers more of this source.
     ///
@@ -140,10 +151,7 @@ pub(crate) fn in_pieces(
     loop {
         let (now, later) = split(rest);
         let part = append(now)?;
-        if part.outcomes.len() != now.len() {
-            let reason = "the answer has another number of outcomes".to_owned();
-            return Err(BusError::Away { reason });
-        }
+        check_count(&part, now.len())?;
         outcomes.extend(part.outcomes);
         let size = part.size;
         if later.is_empty() {
@@ -151,6 +159,21 @@ pub(crate) fn in_pieces(
         }
         rest = later;
     }
+}
+
+/// Refuses an answer that is none to so many messages.
+pub(crate) fn check_count(answer: &Appended, count: usize) -> Result<(), BusError> {
+    if answer.outcomes.len() == count {
+        return Ok(());
+    }
+    let reason = "the answer has another number of outcomes".to_owned();
+    Err(BusError::Away { reason })
+}
+
+/// Whether messages travel at once.
+pub(crate) fn is_one_piece(messages: &[Message]) -> bool {
+    let (_, later) = split(messages);
+    later.is_empty()
 }
 
 /// As many messages as travel at once, one at least, and the rest.

@@ -9,7 +9,7 @@ use std::fmt;
 use keys_secret::SecretKey32;
 use ledger_core::message::{MESSAGE_LABEL, Message, MessageMac, VALUE_MAX};
 use ledger_core::state::Stream;
-use ledger_core::{Epoch, Flags, Sequence, SourceId};
+use ledger_core::{Epoch, Flags, Hash, Sequence, SourceId};
 
 /// What separates the key of digests from the key's other use.
 const DIGEST_LABEL: &[u8] = b"custody digest key v1";
@@ -92,6 +92,21 @@ impl Chain {
         value: Vec<u8>,
         flags: Flags,
     ) -> Result<Message, ChainEnded> {
+        let digest = Hash::sha256(&value);
+        self.seal_digested(key, (value, digest), flags)
+    }
+
+    /// The same for a value whose SHA-256 is known: of many values it is found for less
+    /// ([`ledger_core::two`]).
+    ///
+    /// # Errors
+    /// As [`Chain::seal`].
+    pub fn seal_digested(
+        &mut self,
+        key: &SecretKey32,
+        (value, digest): (Vec<u8>, Hash),
+        flags: Flags,
+    ) -> Result<Message, ChainEnded> {
         let len = value.len();
         if len > VALUE_MAX {
             return Err(ChainEnded::TooLong { len });
@@ -108,7 +123,7 @@ impl Chain {
             flags,
             value,
         };
-        message.mac = key.hmac(MESSAGE_LABEL, &[&message.mac_input()]);
+        message.mac = key.hmac(MESSAGE_LABEL, &[&message.mac_input_of(&digest)]);
         self.last = Some((sequence, message.mac));
         Ok(message)
     }

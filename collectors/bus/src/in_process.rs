@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use ledger_core::message::Message;
 use ledger_core::{SourceId, TreeSize};
-use ledger_log::{Acknowledged, Batch, Door};
+use ledger_log::{Acknowledged, Appended, Batch, Door, Later};
 
-use crate::bus::{Bus, BusError, Sent, WAIT_MAX, in_pieces};
+use crate::bus::{Bus, BusError, Sent, WAIT_MAX, check_count, in_pieces, is_one_piece};
 
 /// A door as a bus.
 #[derive(Debug)]
@@ -39,6 +39,28 @@ impl<D: Door + Send> Bus for InProcess<D> {
                 positions: Vec::new(),
             };
             Ok(door.append(batch)?)
+        })
+    }
+
+    fn hand_over(
+        &mut self,
+        source: SourceId,
+        messages: Vec<Message>,
+    ) -> Later<Result<Sent, BusError>> {
+        if !is_one_piece(&messages) {
+            return Later::Known(self.send(source, &messages));
+        }
+        let count = messages.len();
+        let batch = Batch {
+            source,
+            messages,
+            positions: Vec::new(),
+        };
+        self.door.hand_over(batch).map(move |answer| {
+            let answer = answer?;
+            check_count(&answer, count)?;
+            let Appended { outcomes, size } = answer;
+            Ok(Sent::Taken { outcomes, size })
         })
     }
 

@@ -25,4 +25,4 @@ pub use bus::{Bus, BusError, Sent};
 pub use chain::{Chain, ChainEnded, Credentials};
 pub use http::HttpBus;
 pub use in_process::InProcess;
-pub use ledger_log::{Acknowledged, Missing, Outcome};
+pub use ledger_log::{Acknowledged, Later, Missing, Outcome};

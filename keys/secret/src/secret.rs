@@ -11,9 +11,11 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use keys_public::ml_dsa_message;
 use keys_public::{KeyKind, KeyName, LogKeys, MalformedNote, Note, SignatureLine, VerifierKey};
 use ledger_core::Checkpoint;
+use ledger_core::two::SHA256_INITIAL;
 use pqcrypto_mldsa::mldsa44;
 use pqcrypto_traits::sign::{DetachedSignature as _, PublicKey as _, SecretKey as _};
 use sha2::Sha256;
+use sha2::block_api::compress256;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -27,16 +29,58 @@ const PROBE: &[u8] = b"custody key probe v1";
 /// Kept as HMAC uses them: followed by zeros up to SHA-256's block length (RFC 2104 section 2).
 /// Each copy is wiped by itself.
 #[derive(Clone)]
-pub struct SecretKey32(Zeroizing<[u8; 64]>);
+pub struct SecretKey32 {
+    block: Zeroizing<[u8; BLOCK]>,
+    /// What SHA-256 makes of the block with the inner and with the outer padding: every HMAC
+    /// begins with these two.
+    padded: Zeroizing<[[u32; 8]; 2]>,
+}
+
+const BLOCK: usize = 64;
+/// Most bytes that two blocks hold with their padding.
+const SHORT_MAX: usize = 2 * BLOCK - 9;
+
+/// SHA-256 of one block, which made `state`, and at most [`SHORT_MAX`] bytes behind it.
+fn sha256_behind_block<'a>(
+    mut state: [u32; 8],
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> [u8; 32] {
+    let mut blocks = [[0; BLOCK]; 2];
+    let mut rest = blocks.as_flattened_mut();
+    let mut bytes = BLOCK;
+    for piece in pieces.chain(std::iter::once(&[0x80][..])) {
+        let (to, behind) = std::mem::take(&mut rest).split_at_mut(piece.len());
+        to.copy_from_slice(piece);
+        rest = behind;
+        bytes += piece.len();
+    }
+    let bits = (bytes as u64 - 1) * 8;
+    let count = if rest.len() >= BLOCK + 8 { 1 } else { 2 };
+    let (used, _) = blocks.split_at_mut(count);
+    if let Some(place) = used.last_mut().and_then(|block| block.last_chunk_mut()) {
+        *place = bits.to_be_bytes();
+    }
+    compress256(&mut state, used);
+    let mut digest = [0; 32];
+    for (to, word) in digest.chunks_exact_mut(4).zip(state) {
+        to.copy_from_slice(&word.to_be_bytes());
+    }
+    digest
+}
 
 impl SecretKey32 {
     /// Takes 32 bytes as a key; they should be random.
     pub fn from_bytes(bytes: &[u8; 32]) -> SecretKey32 {
-        let mut block = Zeroizing::new([0; 64]);
+        let mut block = Zeroizing::new([0; BLOCK]);
         for (to, from) in block.iter_mut().zip(bytes) {
             *to = *from;
         }
-        SecretKey32(block)
+        let mut padded = Zeroizing::new([SHA256_INITIAL; 2]);
+        for (state, padding) in padded.iter_mut().zip([0x36, 0x5c]) {
+            let block = Zeroizing::new(block.map(|byte| byte ^ padding));
+            compress256(state, std::slice::from_ref(&*block));
+        }
+        SecretKey32 { block, padded }
     }
 
     /// HMAC-SHA-256 over `label` and `parts`, one after the other with nothing between.
@@ -44,7 +88,13 @@ impl SecretKey32 {
     /// Two calls with the same joined bytes have the same result: give every part but one a fixed
     /// length, and each use a label of its own of which none begins with another.
     pub fn hmac(&self, label: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-        let block: &[u8; 64] = &self.0;
+        let pieces = || std::iter::once(&label).chain(parts).copied();
+        if pieces().map(<[u8]>::len).sum::<usize>() <= SHORT_MAX {
+            let [inner, outer] = *self.padded;
+            let inner = sha256_behind_block(inner, pieces());
+            return sha256_behind_block(outer, std::iter::once(inner.as_slice()));
+        }
+        let block: &[u8; BLOCK] = &self.block;
         let mut mac = Hmac::<Sha256>::new(block.into());
         mac.update(label);
         for part in parts {
@@ -272,5 +322,20 @@ mod tests {
             "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
         );
         assert_eq!(format!("{key:?}"), "SecretKey32(…)");
+    }
+
+    #[test]
+    fn hmac_of_any_length_is_that_of_the_hmac_crate() {
+        let key = SecretKey32::from_bytes(&[0xA7; 32]);
+        let bytes: Vec<u8> = (0..=255).collect();
+        for len in 0..bytes.len() {
+            let mut mac = Hmac::<Sha256>::new_from_slice(&[0xA7; 32]).unwrap();
+            mac.update(b"label");
+            mac.update(&bytes[..len]);
+            let expected: [u8; 32] = mac.finalize().into_bytes().into();
+            let (one, other) = bytes[..len].split_at(len / 3);
+            assert_eq!(key.hmac(b"label", &[one, other]), expected, "{len}");
+            assert_ne!(key.hmac(b"lABEL", &[one, other]), expected, "{len}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The log's nouns as bytes: entries, commitments, the tree, proofs, tiles, checkpoint bodies,
 //! segments, frames and payload blocks.
 //!
-//! Reading order: [`hash`], [`ids`], [`entry`], [`commitment`], [`tree`], [`proof`], [`tile`],
+//! Reading order: [`hash`], [`two`], [`ids`], [`entry`], [`commitment`], [`tree`], [`proof`], [`tile`],
 //! [`checkpoint`], [`history`], [`bytes`], [`segment`], [`frame`], [`payload`], [`message`],
 //! [`layout`], [`proof_file`].
 //!
@@ -26,6 +26,7 @@ pub mod segment;
 pub mod state;
 pub mod tile;
 pub mod tree;
+pub mod two;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Origin};
 pub use commitment::{PART_COUNT, Part, Salt, part_commitment, payload_commitment};

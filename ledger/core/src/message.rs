@@ -102,6 +102,11 @@ impl Message {
 
     /// What the source's key authenticates, behind [`MESSAGE_LABEL`]: 77 bytes.
     pub fn mac_input(&self) -> [u8; 77] {
+        self.mac_input_of(&Hash::sha256(&self.value))
+    }
+
+    /// The same with the SHA-256 of the value, which is known.
+    pub fn mac_input_of(&self, digest: &Hash) -> [u8; 77] {
         let mut out = [0u8; 77];
         let mut rest = out.as_mut_slice();
         let mut put = |field: &[u8]| {
@@ -113,7 +118,7 @@ impl Message {
         put(&self.epoch.0.to_be_bytes());
         put(&self.sequence.0.to_be_bytes());
         put(&self.prev);
-        put(&Hash::sha256(&self.value).0);
+        put(&digest.0);
         // INVARIANT: the fields fill the input.
         assert!(rest.is_empty(), "the MAC covers 77 bytes");
         out

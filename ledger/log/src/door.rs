@@ -12,6 +12,7 @@ use ledger_core::{Index, Nanos, SourceId, TreeSize};
 use ledger_event::facts::Lost;
 
 use crate::acknowledged::Acknowledged;
+use crate::later::Later;
 use crate::receipt::{OWN_KEYS, Receipts};
 use crate::run::{Run, RunAnswer};
 use crate::shared::Shared;
@@ -181,6 +182,12 @@ pub trait Door {
     /// # Errors
     /// See [`DoorError`].
     fn append(&mut self, batch: Batch) -> Result<Appended, DoorError>;
+
+    /// Hands a batch over; the answer is given when it is durable. What is handed over later is
+    /// taken later. A door that takes one batch at a time appends it at once.
+    fn hand_over(&mut self, batch: Batch) -> Later<Result<Appended, DoorError>> {
+        Later::Known(self.append(batch))
+    }
 
     /// Returns when a published checkpoint covers `size`, with the published size.
     ///
@@ -417,6 +424,13 @@ impl Door for InProcessDoor {
 
     fn append(&mut self, batch: Batch) -> Result<Appended, DoorError> {
         self.submit(batch)?.wait()
+    }
+
+    fn hand_over(&mut self, batch: Batch) -> Later<Result<Appended, DoorError>> {
+        match self.submit(batch) {
+            Ok(ticket) => Later::Awaited(Box::new(|| ticket.wait())),
+            Err(error) => Later::Known(Err(error)),
+        }
     }
 
     fn wait_published(&mut self, size: TreeSize) -> Result<TreeSize, DoorError> {

@@ -286,6 +286,8 @@ fn a_copy_taken_under_load_is_recovered_with_all_that_was_acknowledged() {
             .collect();
         door.append(batch(&source, messages)).unwrap();
     }
+    // No file is renamed while it is copied.
+    door.wait_published(TreeSize(602)).unwrap();
     let copy = tempfile::tempdir().unwrap();
     // As a kill -9 would leave it: grown files, an unfinished segment.
     copy_tree(root.path(), copy.path());

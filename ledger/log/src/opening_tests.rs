@@ -5,10 +5,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ledger_core::frame::FrameHeader;
 use ledger_core::state::{Position, SourceState};
 use ledger_core::{Index, Sequence, TreeSize};
 
-use crate::door::Door as _;
+use crate::door::{Door as _, Outcome};
+use crate::frames::{EntriesFile, Next};
 use crate::log_tests::{batch, copy_tree, message, open, options, paths, register};
 use crate::{Log, LogOptions, LogPaths, OpenError, Reader, create_log};
 
@@ -193,5 +195,51 @@ fn an_interrupted_creation_goes_on() {
         let other = LogPaths::new(root.path(), "example.org", "main", "2027").unwrap();
         assert!(create_log(&other).is_err(), "keys of another log");
         open(root.path()).close().unwrap();
+    }
+}
+
+/// The frames of a log's segments, as (first index, entries).
+fn frames(root: &Path) -> Vec<(u64, u32)> {
+    let mut frames = Vec::new();
+    let folder = paths(root).folder();
+    for first in crate::frames::list_segments(&folder).unwrap() {
+        let file = EntriesFile::open(&folder, first).unwrap();
+        let mut at = file.header().unwrap().1;
+        while let Next::Frame(header) = file.next(at).unwrap() {
+            frames.push((header.first.0, header.entry_count));
+            at += FrameHeader::LEN as u64 + u64::from(header.body_len);
+        }
+    }
+    frames
+}
+
+#[test]
+fn a_batch_with_positions_is_one_frame_and_one_without_is_written_while_it_is_read() {
+    for (key, several) in [(Some("file:pg"), false), (None, true)] {
+        let root = tempfile::tempdir().unwrap();
+        create_log(&paths(root.path())).unwrap();
+        let log = open(root.path());
+        let mut door = log.door();
+        let source = register(&mut door);
+        let messages: Vec<_> = (1..=3000).map(|n| message(n, 5, "SELECT 1")).collect();
+        let mut sent = batch(&source, messages.clone());
+        sent.positions.extend(key.map(|key| Position {
+            key: key.to_owned(),
+            value: b"x".to_vec(),
+        }));
+        let first = door.append(sent).unwrap();
+        assert_eq!(first.outcomes.len(), 3000);
+        assert_eq!(first.size, TreeSize(3002));
+        // A part that was durable before a crash is a repeat when all is sent again.
+        let again = door.append(batch(&source, messages)).unwrap();
+        assert!(again.outcomes.iter().all(|one| *one == Outcome::Repeat));
+        log.close().unwrap();
+        let entries: Vec<u32> = frames(root.path())
+            .into_iter()
+            .map(|frame| frame.1)
+            .collect();
+        let whole = entries.contains(&3000);
+        assert_eq!(whole, !several, "{key:?}: {entries:?}");
+        assert_eq!(entries.iter().sum::<u32>(), 3002);
     }
 }

@@ -19,16 +19,17 @@ use crate::frames::{Found, Number};
 type Read = (EventHead, Flags);
 
 impl Sequencer {
-    /// Places one message. `Err` inside is a refusal that nothing was appended for.
+    /// Places one message, whose value has this SHA-256. `Err` inside is a refusal that nothing was
+    /// appended for.
     pub(super) fn message(
         &mut self,
         turn: &mut Turn,
         state: &mut SourceState,
-        message: &Message,
+        (message, digest): (&Message, Hash),
     ) -> Result<Result<Outcome, DoorError>, WriteError> {
         turn.bytes += message.value.len();
         let keyed = self.keys.get(&state.id);
-        let mac = keyed.map(|key| key.hmac(MESSAGE_LABEL, &[&message.mac_input()]));
+        let mac = keyed.map(|key| key.hmac(MESSAGE_LABEL, &[&message.mac_input_of(&digest)]));
         let read = self.read(message, turn.now);
         let mac = match mac {
             Some(expected) if !same(&expected, &message.mac) => {
@@ -36,7 +37,7 @@ impl Sequencer {
             }
             Some(expected) => expected,
             // No key stands behind it, so nothing unmasked may be in it.
-            None => self.preparer.masked_digest(&message.value).0,
+            None => self.preparer.masked_digest(digest).0,
         };
         let arrival = Arrival {
             stream: message.stream,

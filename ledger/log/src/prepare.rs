@@ -11,6 +11,7 @@ use collectors_formats::mask::{Dialect, MaskOptions, mask_plain, note, recheck};
 use keys_secret::SecretKey32;
 use ledger_core::payload::{
     BLOCK_RAW_MAX, SALTS_LEN, StoredPart, payloads_of, put_payload, salts_of, stored_commitment,
+    two_stored_commitments,
 };
 use ledger_core::state::{Position, ShortMac, SourceState};
 use ledger_core::{Entry, Flags, Hash, Index, Nanos, PART_COUNT, Salt, SourceId};
@@ -102,14 +103,22 @@ impl Batch {
                 block.entry_count as usize,
                 "a block of ours reads back"
             );
-            for payload in payloads {
-                let salts = salts.next().and_then(salts_of).unwrap_or_default();
-                let commitment = stored_commitment(&payload, &salts);
-                // INVARIANT: an absent part has a zero salt, so the commitment exists.
-                assert!(commitment.is_some(), "a fresh payload has a commitment");
-                let field = entries.next().and_then(|entry| entry.last_chunk_mut());
-                if let (Some(field), Some(commitment)) = (field, commitment) {
-                    *field = commitment.0;
+            let mut salts = || salts.next().and_then(salts_of).unwrap_or_default();
+            for payloads in payloads.chunks(2) {
+                let commitments = match payloads {
+                    [one, other] => two_stored_commitments([one, other], [&salts(), &salts()]),
+                    others => {
+                        let one = others.first();
+                        [one.and_then(|one| stored_commitment(one, &salts())), None]
+                    }
+                };
+                for commitment in commitments.into_iter().take(payloads.len()) {
+                    // INVARIANT: an absent part has a zero salt, so the commitment exists.
+                    assert!(commitment.is_some(), "a fresh payload has a commitment");
+                    let field = entries.next().and_then(|entry| entry.last_chunk_mut());
+                    if let (Some(field), Some(commitment)) = (field, commitment) {
+                        *field = commitment.0;
+                    }
                 }
             }
         }
@@ -225,7 +234,8 @@ impl Preparer {
         value: &[u8],
         dialect: Dialect,
     ) -> Result<(EventHead, Flags), EventError> {
-        let mut event = Event::parse(value)?;
+        let mut event = Event::default();
+        event.read(value)?;
         Ok(self.split(&mut event, dialect))
     }
 
@@ -303,9 +313,9 @@ impl Preparer {
         (head, flags)
     }
 
-    /// SHA-256 of the last value, which was `value`, after masking.
-    pub(crate) fn masked_digest(&self, value: &[u8]) -> Hash {
-        Hash::sha256(self.masked.as_deref().unwrap_or(value))
+    /// SHA-256 of the last value, which had `digest`, after masking.
+    pub(crate) fn masked_digest(&self, digest: Hash) -> Hash {
+        self.masked.as_deref().map_or(digest, Hash::sha256)
     }
 
     /// The parts of the last event.

@@ -17,6 +17,7 @@ use ledger_core::message::{MESSAGE_LABEL, Message};
 use ledger_core::state::{
     Gap, POSITIONS_MAX, Position, SOURCES_MAX, ShortMac, SourceState, Stream,
 };
+use ledger_core::two::{Joined, sha256_two};
 use ledger_core::{Entry, Epoch, Flags, Hash, Index, Kind, Nanos, Sequence, SourceId};
 use ledger_event::facts::{
     ClockReason, ClockStep, Conflict, ConflictReason, EpochOpened, Facts, Forged, Heartbeat, Opens,
@@ -112,6 +113,18 @@ fn fits(turn: &Turn, request: &Request) -> bool {
         && turn.bytes + bytes <= FRAME_VALUES_MAX
 }
 
+/// Two messages, or the last one, each with the SHA-256 of its value.
+fn digested(two: &[Message]) -> impl Iterator<Item = (&Message, Hash)> {
+    let digests = match two {
+        [one, other] => sha256_two(Joined::whole(&one.value), Joined::whole(&other.value)),
+        one => {
+            [one.first()
+                .map_or(Hash::ZERO, |one| Hash::sha256(&one.value)); 2]
+        }
+    };
+    two.iter().zip(digests)
+}
+
 /// An entry that opening the log demands before anything else.
 pub(crate) struct FirstWord {
     pub(crate) kind: Kind,
@@ -120,7 +133,17 @@ pub(crate) struct FirstWord {
     pub(crate) position: Option<Position>,
 }
 
+/// How many frames a batch may lie in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Frames {
+    /// After a crash all of it is there, or nothing.
+    One,
+    /// Each part is durable by itself: sent again, it is a repeat.
+    Several,
+}
+
 /// What was said after the batch's own bounds: the frame under construction.
+#[derive(Default)]
 struct Turn {
     batch: prepare::Batch,
     replies: Vec<Reply>,
@@ -199,7 +222,13 @@ impl Sequencer {
                     return Err(WriteError::Restored { by, lost });
                 }
                 Request::Append { batch, reply } => {
-                    let answer = self.append(turn, batch)?;
+                    // What its positions say holds with the whole of it.
+                    let frames = if batch.positions.is_empty() {
+                        Frames::Several
+                    } else {
+                        Frames::One
+                    };
+                    let answer = self.append(turn, batch, frames)?;
                     turn.replies.push(Reply::Append(reply, answer));
                 }
                 Request::Run { run, reply } => {
@@ -231,8 +260,12 @@ impl Sequencer {
         turn.batch.len() >= self.options.batch_entries_max
             || turn.bytes >= self.options.batch_bytes_max
             || turn.touched.len() >= TOUCHED_MAX
-            // The writer has nothing waiting: it is given work now, and both go on side by side.
-            || (turn.batch.len() >= HAND_OVER && self.writer.is_empty())
+            || self.is_worth_writing(turn)
+    }
+
+    /// The writer has nothing waiting: it is given work now, and both go on side by side.
+    fn is_worth_writing(&self, turn: &Turn) -> bool {
+        turn.batch.len() >= HAND_OVER && self.writer.is_empty()
     }
 
     fn begin(&mut self) -> Result<Turn, WriteError> {
@@ -397,6 +430,7 @@ impl Sequencer {
         &mut self,
         turn: &mut Turn,
         batch: Batch,
+        frames: Frames,
     ) -> Result<Result<Appended, DoorError>, WriteError> {
         let Some(mut state) = self.sources.get(&batch.source).cloned() else {
             return Ok(Err(DoorError::UnknownSource {
@@ -408,8 +442,14 @@ impl Sequencer {
         }
         let mut outcomes = Vec::with_capacity(batch.messages.len());
         let mut refused = None;
-        for message in &batch.messages {
-            match self.message(turn, &mut state, message)? {
+        for (message, digest) in batch.messages.chunks(2).flat_map(digested) {
+            if frames == Frames::Several && self.is_worth_writing(turn) {
+                turn.touched.push(batch.source);
+                self.sources.insert(batch.source, state.clone());
+                self.send(std::mem::take(turn))?;
+                *turn = self.begin()?;
+            }
+            match self.message(turn, &mut state, (message, digest))? {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(error) => {
                     refused = Some(error);
@@ -451,7 +491,7 @@ impl Sequencer {
             return Ok(Err(error));
         }
         let batches = run.batches.into_iter();
-        let answers = batches.map(|batch| self.append(turn, batch));
+        let answers = batches.map(|batch| self.append(turn, batch, Frames::One));
         let answers = answers.collect::<Result<_, WriteError>>()?;
         turn.batch.positions.extend(run.positions);
         Ok(Ok(answers))
