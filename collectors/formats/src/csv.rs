@@ -132,7 +132,7 @@ pub(crate) fn split(record: &str, cut: bool) -> Option<Vec<Field<'_>>> {
 }
 
 /// A field without anything in it.
-const EMPTY: Field<'_> = Field {
+pub(crate) const EMPTY: Field<'_> = Field {
     text: Cow::Borrowed(""),
     quoted: false,
 };

@@ -20,17 +20,56 @@ pub(crate) struct Pairs<'i>(pub(crate) Vec<(Cow<'i, str>, Value<'i>)>);
 #[derive(Clone, Copy)]
 pub(crate) struct Value<'i> {
     pub(crate) written: &'i str,
+    has: Has,
+}
+
+/// What is known of a value without a look at all of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Has {
+    /// No escape in it.
+    NoEscape,
+    /// Escapes of two characters, no other.
+    ShortEscapes,
+    /// Perhaps any escape.
+    Any,
 }
 
 impl<'i> Value<'i> {
     /// The string that it is, if it is one.
     pub(crate) fn string(&self) -> Option<Cow<'i, str>> {
-        let inside = self.written.strip_prefix('"')?.strip_suffix('"')?;
-        if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
-            return Some(Cow::Borrowed(inside));
+        // Single bytes are compared as such: `strip_prefix` would call a comparison of memory.
+        if self.written.as_bytes().first() != Some(&b'"') {
+            return None;
         }
-        serde_json::from_str(self.written).ok().map(Cow::Owned)
+        let inside = self.written.get(1..self.written.len().checked_sub(1)?)?;
+        match self.has {
+            Has::NoEscape => Some(Cow::Borrowed(inside)),
+            Has::ShortEscapes => Some(Cow::Owned(unescaped(inside))),
+            Has::Any if !inside.contains('\\') => Some(Cow::Borrowed(inside)),
+            Has::Any => serde_json::from_str(self.written).ok().map(Cow::Owned),
+        }
     }
+}
+
+/// A text with its escapes of two characters undone; it has no other.
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = scan::first(rest.as_bytes(), b'\\') {
+        out.push_str(rest.get(..at).unwrap_or(""));
+        let named = rest.as_bytes().get(at + 1).copied();
+        out.push(match named {
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            other => char::from(other.unwrap_or(b'\\')),
+        });
+        rest = rest.get(at + 2..).unwrap_or("");
+    }
+    out.push_str(rest);
+    out
 }
 
 impl<'i> Pairs<'i> {
@@ -43,55 +82,66 @@ impl<'i> Pairs<'i> {
 /// Reads an object as servers write it: no blanks, strings with short escapes, whole numbers. What
 /// is written otherwise is left to the full reader.
 fn compact(text: &str) -> Option<Pairs<'_>> {
+    let bytes = text.as_bytes();
     // Strings of JSON have no control characters.
-    if text.bytes().fold(false, |any, byte| any | (byte < 0x20)) {
+    if bytes.iter().fold(false, |any, byte| any | (*byte < 0x20)) {
         return None;
     }
     let mut pairs = Vec::with_capacity(26);
-    let mut rest = text.strip_prefix('{')?;
+    let mut at = 0;
+    let mut before = b'{';
     loop {
-        let (key, behind) = rest.split_at_checked(string_length(rest)?)?;
-        let key = key.get(1..key.len() - 1)?;
-        rest = behind.strip_prefix(':')?;
-        let length = match rest.as_bytes().first()? {
-            b'"' => string_length(rest)?,
-            _ => number_length(rest)?,
+        let key_end = match (bytes.get(at), bytes.get(at + 1)) {
+            (Some(mark), Some(b'"')) if *mark == before => string_end(bytes, at + 2)?,
+            _ => return None,
         };
-        let (written, behind) = rest.split_at_checked(length)?;
-        if pairs.len() >= PAIRS_MAX || key.contains('\\') {
+        let (Has::NoEscape, key_end) = key_end else {
+            return None;
+        };
+        let key = text.get(at + 2..key_end - 1)?;
+        let (has, end) = match (bytes.get(key_end), bytes.get(key_end + 1)) {
+            (Some(b':'), Some(b'"')) => string_end(bytes, key_end + 2)?,
+            (Some(b':'), Some(_)) => (Has::NoEscape, number_end(bytes, key_end + 1)?),
+            _ => return None,
+        };
+        let written = text.get(key_end + 1..end)?;
+        if pairs.len() >= PAIRS_MAX {
             return None;
         }
-        pairs.push((Cow::Borrowed(key), Value { written }));
-        if behind == "}" {
+        pairs.push((Cow::Borrowed(key), Value { written, has }));
+        if bytes.get(end) == Some(&b'}') && bytes.len() == end + 1 {
             return Some(Pairs(pairs));
         }
-        rest = behind.strip_prefix(',')?;
+        (at, before) = (end, b',');
     }
 }
 
-/// Length of the string that a text begins with, quotes included.
-fn string_length(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let mut at = usize::from(bytes.first() == Some(&b'"'));
-    if at == 0 {
-        return None;
-    }
+/// Where a string ends whose inside begins at `from`, behind its quote.
+#[inline]
+fn string_end(bytes: &[u8], from: usize) -> Option<(Has, usize)> {
+    let mut at = from;
+    let mut has = Has::NoEscape;
     loop {
         at += scan::first_of_two(bytes.get(at..)?, b'"', b'\\')?;
         match (bytes.get(at), bytes.get(at + 1)) {
-            (Some(b'"'), _) => return Some(at + 1),
+            (Some(b'"'), _) => return Some((has, at + 1)),
             (_, Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')) => at += 2,
             _ => return None,
         }
+        has = Has::ShortEscapes;
     }
 }
 
-/// Length of the whole number that a text begins with.
-fn number_length(text: &str) -> Option<usize> {
-    let unsigned = text.strip_prefix('-').unwrap_or(text);
-    let digits = unsigned.bytes().take_while(u8::is_ascii_digit).count();
-    let zeros = digits > 1 && unsigned.starts_with('0');
-    (digits > 0 && !zeros).then_some(text.len() - unsigned.len() + digits)
+/// Where the whole number ends that begins at `from`.
+fn number_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let start = from + usize::from(bytes.get(from) == Some(&b'-'));
+    let digits = bytes
+        .get(start..)?
+        .iter()
+        .take_while(|b| b.is_ascii_digit());
+    let digits = digits.count();
+    let zeros = digits > 1 && bytes.get(start) == Some(&b'0');
+    (digits > 0 && !zeros).then_some(start + digits)
 }
 
 impl<'de: 'i, 'i> Deserialize<'de> for Pairs<'i> {
@@ -117,7 +167,8 @@ impl<'de> Visitor<'de> for PairsVisitor {
             if written.starts_with(['{', '[']) || pairs.len() >= PAIRS_MAX {
                 return Err(A::Error::custom("not flat"));
             }
-            pairs.push((key.into_cow(), Value { written }));
+            let has = Has::Any;
+            pairs.push((key.into_cow(), Value { written, has }));
         }
         Ok(Pairs(pairs))
     }
@@ -136,7 +187,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn the_compact_reader_reads_as_the_full_one(
-            text in "\\{(\"[ab\\\\nu0é]{0,4}\":(\"[a\\\\\"nut/ \t0]{0,5}\"|-?[0-9]{0,3}|null|1\\.5| 1)(,|\\}| )){0,4}",
+            text in "\\{(\"[ab\\\\nu0é]{0,4}\":(\"[a\\\\\"nut/bfr \t0]{0,5}\"|-?[0-9]{0,3}|null|1\\.5| 1)(,|\\}| )){0,4}",
         ) {
             let Some(compact) = compact(&text) else { return Ok(()) };
             let full: Pairs<'_> = serde_json::from_str(&text).unwrap();
@@ -144,6 +195,7 @@ mod tests {
             for ((key, value), (same_key, same)) in compact.0.iter().zip(&full.0) {
                 proptest::prop_assert_eq!(key, same_key);
                 proptest::prop_assert_eq!(value.written, same.written);
+                proptest::prop_assert_eq!(value.string(), same.string());
             }
         }
     }

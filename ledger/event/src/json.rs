@@ -9,19 +9,37 @@ const BLOCK: usize = 16;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// What stands after the backslash for a byte that needs one; 0 for those that do not.
+/// What stands after the backslash for each byte that needs one; 0 for those that do not.
+const ESCAPES: [u8; 256] = {
+    let mut escapes = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "constant: evaluated by the compiler"
+        )]
+        {
+            escapes[byte as usize] = match byte {
+                b'"' | b'\\' => byte,
+                0x08 => b'b',
+                b'\t' => b't',
+                b'\n' => b'n',
+                0x0C => b'f',
+                b'\r' => b'r',
+                0..0x20 => b'u',
+                _ => 0,
+            };
+        }
+        if byte == u8::MAX {
+            break escapes;
+        }
+        byte += 1;
+    }
+};
+
 #[inline]
 fn escape_of(byte: u8) -> u8 {
-    match byte {
-        b'"' | b'\\' => byte,
-        0x08 => b'b',
-        b'\t' => b't',
-        b'\n' => b'n',
-        0x0C => b'f',
-        b'\r' => b'r',
-        0..0x20 => b'u',
-        _ => 0,
-    }
+    ESCAPES.get(usize::from(byte)).copied().unwrap_or(0)
 }
 
 /// Whether some byte of a block needs an escape: all sixteen are compared at once.
@@ -87,11 +105,16 @@ pub(crate) fn put_str(text: &str, out: &mut Vec<u8>) {
         let end = out.len() + here;
         out.extend_from_slice(block);
         out.truncate(end);
-        let Some((byte, behind)) = behind.get(here..).and_then(<[u8]>::split_first) else {
-            break;
-        };
-        put_escape(*byte, out);
-        rest = behind;
+        rest = behind.get(here..).unwrap_or(&[]);
+        // One escape often stands behind another.
+        while let Some((byte, behind)) = rest.split_first() {
+            let escape = escape_of(*byte);
+            if escape == 0 {
+                break;
+            }
+            put_escape(*byte, escape, out);
+            rest = behind;
+        }
         clean = 0;
     }
     let (run, behind) = rest.split_at(clean);
@@ -128,21 +151,18 @@ fn put_end(rest: &[u8], out: &mut Vec<u8>) {
     for byte in rest {
         match escape_of(*byte) {
             0 => out.push(*byte),
-            _ => put_escape(*byte, out),
+            escape => put_escape(*byte, escape, out),
         }
     }
 }
 
 /// Appends the escape of a byte.
 #[inline]
-fn put_escape(byte: u8, out: &mut Vec<u8>) {
-    match escape_of(byte) {
-        b'u' => {
-            let high = HEX.get(usize::from(byte >> 4)).copied().unwrap_or(b'0');
-            let low = HEX.get(usize::from(byte & 15)).copied().unwrap_or(b'0');
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
-        }
-        short => out.extend_from_slice(&[b'\\', short]),
+fn put_escape(byte: u8, escape: u8, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[b'\\', escape]);
+    if escape == b'u' {
+        let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+        out.extend_from_slice(&[b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
     }
 }
 

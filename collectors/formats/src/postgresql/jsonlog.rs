@@ -50,21 +50,41 @@ fn column(key: &str) -> Option<Column> {
     })
 }
 
+/// The fields that only a place in another text.
+#[derive(Default)]
+struct Places<'r> {
+    remote_host: Option<Cow<'r, str>>,
+    remote_port: Option<Cow<'r, str>>,
+    func_name: Option<Cow<'r, str>>,
+    file_name: Option<Cow<'r, str>>,
+    file_line_num: Option<Cow<'r, str>>,
+}
+
 /// The row of an object.
 fn row<'r>(pairs: &Pairs<'r>) -> Result<Row<'r>, NotARow> {
-    let mut columns: Vec<(Column, Cow<'r, str>)> = Vec::with_capacity(pairs.0.len() + 3);
-    let text = |key: &str| {
-        let found = pairs.0.iter().find(|(name, _)| name == key);
-        found.map(|(_, value)| value.string().unwrap_or(Cow::Borrowed(value.written)))
-    };
+    let mut row = Row::empty();
+    let mut seen = 0_u32;
+    let mut places = Places::default();
     for (key, value) in &pairs.0 {
+        let text = || value.string().unwrap_or(Cow::Borrowed(value.written));
         if let Some(column) = column(key) {
-            if columns.iter().any(|(one, _)| *one == column) {
+            let bit = 1 << column as u32;
+            if seen & bit != 0 {
                 return Err(NotARow("a field twice"));
             }
-            let text = value.string().unwrap_or(Cow::Borrowed(value.written));
-            columns.push((column, text));
+            seen |= bit;
+            row.put(column, text());
+            continue;
         }
+        let place = match &**key {
+            "remote_host" => &mut places.remote_host,
+            "remote_port" => &mut places.remote_port,
+            "func_name" => &mut places.func_name,
+            "file_name" => &mut places.file_name,
+            "file_line_num" => &mut places.file_line_num,
+            _ => continue,
+        };
+        place.get_or_insert_with(text);
     }
     for (needed, why) in [
         (Column::LogTime, "no timestamp"),
@@ -72,23 +92,23 @@ fn row<'r>(pairs: &Pairs<'r>) -> Result<Row<'r>, NotARow> {
         (Column::SessionLine, "no line_num"),
         (Column::Severity, "no error_severity"),
     ] {
-        if !columns.iter().any(|(column, _)| *column == needed) {
+        if seen & 1 << needed as u32 == 0 {
             return Err(NotARow(why));
         }
     }
-    if let Some(host) = text("remote_host") {
-        let from = match text("remote_port") {
-            Some(port) => Cow::Owned(format!("{host}:{port}")),
+    if let Some(host) = places.remote_host {
+        let from = match places.remote_port {
+            Some(port) => Cow::Owned([&*host, ":", &*port].concat()),
             None => host,
         };
-        columns.push((Column::ConnectionFrom, from));
+        row.put(Column::ConnectionFrom, from);
     }
-    if let (Some(function), Some(file)) = (text("func_name"), text("file_name")) {
-        let line = text("file_line_num").unwrap_or_default();
+    if let (Some(function), Some(file)) = (places.func_name, places.file_name) {
+        let line = places.file_line_num.unwrap_or_default();
         let place = format!("{function}, {file}:{line}");
-        columns.push((Column::Location, Cow::Owned(place)));
+        row.put(Column::Location, Cow::Owned(place));
     }
-    Row::of(columns)
+    row.checked()
 }
 
 /// The object again, with the texts of the row where it has a column for them.

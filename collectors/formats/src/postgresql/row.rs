@@ -63,21 +63,32 @@ impl<'i> Row<'i> {
         Ok(row)
     }
 
-    /// A row of another form, with these columns; what its form has not stays empty.
-    pub(crate) fn of(columns: Vec<(Column, Cow<'i, str>)>) -> Result<Row<'i>, NotARow> {
-        let empty = Field {
-            text: Cow::Borrowed(""),
-            quoted: false,
-        };
-        let mut values = vec![empty; Column::QueryId as usize + 1];
-        for (column, text) in columns {
-            if let Some(value) = values.get_mut(column as usize) {
-                value.text = text;
-            }
+    /// A row of another form, to put columns in; what its form has not stays empty.
+    pub(crate) fn empty() -> Row<'i> {
+        let values = vec![csv::EMPTY; Column::QueryId as usize + 1];
+        Row { values }
+    }
+
+    /// Gives a column its text.
+    pub(crate) fn put(&mut self, column: Column, text: Cow<'i, str>) {
+        if let Some(value) = self.values.get_mut(column as usize) {
+            value.text = text;
         }
-        let row = Row { values };
-        row.check()?;
-        Ok(row)
+    }
+
+    /// The row if its columns are what they must be.
+    pub(crate) fn checked(self) -> Result<Row<'i>, NotARow> {
+        self.check()?;
+        Ok(self)
+    }
+
+    /// A row of another form, with these columns.
+    pub(crate) fn of(columns: Vec<(Column, Cow<'i, str>)>) -> Result<Row<'i>, NotARow> {
+        let mut row = Row::empty();
+        for (column, text) in columns {
+            row.put(column, text);
+        }
+        row.checked()
     }
 
     /// The columns that csvlog always has.
@@ -126,75 +137,89 @@ impl<'i> Row<'i> {
         Some(self.get(column)).filter(|text| !text.is_empty())
     }
 
+    /// Checks what the server writes as numbers and codes.
     fn check(&self) -> Result<(), NotARow> {
-        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        let number = |text: &str| {
-            let text = text.strip_prefix('-').unwrap_or(text);
-            text.len() <= 20 && digits(text)
+        let of = |column, ok: fn(&str) -> bool, why| match ok(self.get(column)) {
+            true => Ok(()),
+            false => Err(NotARow(why)),
         };
-        let of = |column, ok: &dyn Fn(&str) -> bool, why| {
-            if ok(self.get(column)) {
-                Ok(())
-            } else {
-                Err(NotARow(why))
-            }
-        };
-        let hexadecimal = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
-        of(
-            Column::ProcessId,
-            &|t| t.len() <= 10 && digits(t),
-            "process id is no number",
-        )?;
+        of(Column::ProcessId, is_pid, "process id is no number")?;
         of(
             Column::SessionId,
-            &|t| {
-                t.is_empty()
-                    || t.split_once('.').is_some_and(|(start, pid)| {
-                        (1..=COUNT_DIGITS_MAX).contains(&start.len())
-                            && (1..=8).contains(&pid.len())
-                            && hexadecimal(start)
-                            && hexadecimal(pid)
-                    })
-            },
+            is_session,
             "session id is not two hexadecimal numbers",
         )?;
-        of(
-            Column::SessionLine,
-            &|t| t.len() <= COUNT_DIGITS_MAX && digits(t),
-            "session line is no number",
-        )?;
+        of(Column::SessionLine, is_line, "session line is no number")?;
+        let start_why = "session start is no time";
         of(
             Column::SessionStart,
-            &|t| t.is_empty() || is_time(t),
-            "session start is no time",
+            |t| t.is_empty() || is_time(t),
+            start_why,
         )?;
-        let vxid = |t: &str| {
-            t.split('/').all(|part| part.len() <= COUNT_DIGITS_MAX)
-                && t.len() <= 30
-                && t.bytes()
-                    .all(|b| b.is_ascii_digit() || matches!(b, b'/' | b'-'))
-        };
-        of(
-            Column::Vxid,
-            &vxid,
-            "virtual transaction is not two numbers",
-        )?;
-        let count = |t: &str| number(t) && t.len() <= COUNT_DIGITS_MAX;
-        of(Column::Xid, &count, "transaction is no number")?;
-        let word = |t: &str| {
-            t.len() <= 10
-                && t.bytes()
-                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
-        };
-        of(Column::Severity, &|t| word(t), "severity is no word")?;
-        of(
-            Column::SqlState,
-            &|t| (t.is_empty() || t.len() == 5) && word(t),
-            "SQLSTATE is not five characters",
-        )?;
-        of(Column::LeaderPid, &count, "leader pid is no number")?;
-        of(Column::QueryId, &number, "query id is no number")
+        let vxid_why = "virtual transaction is not two numbers";
+        of(Column::Vxid, is_vxid, vxid_why)?;
+        of(Column::Xid, is_count, "transaction is no number")?;
+        of(Column::Severity, is_word, "severity is no word")?;
+        let state_why = "SQLSTATE is not five characters";
+        of(Column::SqlState, is_state, state_why)?;
+        of(Column::LeaderPid, is_count, "leader pid is no number")?;
+        of(Column::QueryId, is_integer, "query id is no number")
     }
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_pid(text: &str) -> bool {
+    text.len() <= 10 && is_digits(text)
+}
+
+fn is_line(text: &str) -> bool {
+    text.len() <= COUNT_DIGITS_MAX && is_digits(text)
+}
+
+fn is_session(text: &str) -> bool {
+    let Some(dot) = text.bytes().position(|b| b == b'.') else {
+        return text.is_empty();
+    };
+    let (start, pid) = (dot, text.len() - dot - 1);
+    (1..=COUNT_DIGITS_MAX).contains(&start)
+        && (1..=8).contains(&pid)
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, b)| b.is_ascii_hexdigit() || at == dot)
+}
+
+fn is_vxid(text: &str) -> bool {
+    text.len() <= 30
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'/' | b'-'))
+        && (text.len() <= COUNT_DIGITS_MAX
+            || text.split('/').all(|part| part.len() <= COUNT_DIGITS_MAX))
+}
+
+/// A whole number, as the server writes a hash of 64 bits.
+fn is_integer(text: &str) -> bool {
+    let text = text.strip_prefix('-').unwrap_or(text);
+    text.len() <= 20 && is_digits(text)
+}
+
+fn is_count(text: &str) -> bool {
+    text.len() <= COUNT_DIGITS_MAX && is_integer(text)
+}
+
+fn is_word(text: &str) -> bool {
+    text.len() <= 10
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
+fn is_state(text: &str) -> bool {
+    (text.is_empty() || text.len() == 5) && is_word(text)
 }
 
 /// Whether a text has the shape of a time, whatever its zone.
