@@ -75,7 +75,8 @@ impl Zone {
 
 /// Reads `YYYY-MM-DD HH:MM:SS[.fff] ZZZ`.
 pub(crate) fn parse(text: &str, zone: Option<&Zone>) -> Option<Time> {
-    let (civil, abbreviation) = text.rsplit_once(' ')?;
+    let blank = text.bytes().rposition(|byte| byte == b' ')?;
+    let (civil, abbreviation) = (text.get(..blank)?, text.get(blank + 1..)?);
     let civil = civil_time(civil.as_bytes())?;
     let utc = Offset::UTC.to_timestamp(civil).ok()?;
     if let Some(offset_minutes) = exact(abbreviation) {
@@ -192,45 +193,51 @@ fn exact(abbreviation: &str) -> Option<i32> {
     Some(sign * (hours.parse::<i32>().ok()? * 60 + minutes.parse::<i32>().ok()?))
 }
 
+/// The number of two digits.
+#[inline]
+pub(crate) fn two(tens: u8, ones: u8) -> Option<i8> {
+    let digits = tens.is_ascii_digit() && ones.is_ascii_digit();
+    let number = digits.then(|| (tens - b'0') * 10 + (ones - b'0'))?;
+    Some(number.cast_signed())
+}
+
 fn civil_time(text: &[u8]) -> Option<DateTime> {
-    let number = |from: usize, length: usize| -> Option<i32> {
-        text.get(from..from + length)?
-            .iter()
-            .try_fold(0, |sum: i32, byte| {
-                byte.is_ascii_digit()
-                    .then(|| sum * 10 + i32::from(byte - b'0'))
-            })
+    let (whole, fraction) = text.split_first_chunk::<19>()?;
+    let [
+        y0,
+        y1,
+        y2,
+        y3,
+        b'-',
+        mo0,
+        mo1,
+        b'-',
+        d0,
+        d1,
+        b' ',
+        h0,
+        h1,
+        b':',
+        mi0,
+        mi1,
+        b':',
+        s0,
+        s1,
+    ] = *whole
+    else {
+        return None;
     };
-    let mark = |at: usize, byte: u8| (text.get(at) == Some(&byte)).then_some(());
-    mark(4, b'-')?;
-    mark(7, b'-')?;
-    mark(10, b' ')?;
-    mark(13, b':')?;
-    mark(16, b':')?;
-    let fraction = match text.len() {
-        19 => 0,
-        23 => {
-            mark(19, b'.')?;
-            number(20, 3)? * 1_000_000
-        }
-        26 => {
-            mark(19, b'.')?;
-            number(20, 6)? * 1_000
-        }
+    let three = |a: u8, b: u8, c: u8| Some(i32::from(two(a, b)?) * 10 + i32::from(two(b'0', c)?));
+    let fraction = match *fraction {
+        [] => 0,
+        [b'.', a, b, c] => three(a, b, c)? * 1_000_000,
+        [b'.', a, b, c, d, e, f] => three(a, b, c)? * 1_000_000 + three(d, e, f)? * 1_000,
         _ => return None,
     };
-    let small = |from| number(from, 2).and_then(|n| i8::try_from(n).ok());
-    let year = i16::try_from(number(0, 4)?).ok()?;
-    DateTime::new(
-        year,
-        small(5)?,
-        small(8)?,
-        small(11)?,
-        small(14)?,
-        small(17)?,
-        fraction,
-    )
-    .ok()
+    let year = i16::from(two(y0, y1)?) * 100 + i16::from(two(y2, y3)?);
+    let (month, day) = (two(mo0, mo1)?, two(d0, d1)?);
+    let (hour, minute, second) = (two(h0, h1)?, two(mi0, mi1)?, two(s0, s1)?);
+    DateTime::new(year, month, day, hour, minute, second, fraction).ok()
 }
 
 #[cfg(test)]

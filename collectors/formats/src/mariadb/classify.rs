@@ -10,7 +10,6 @@ use ledger_event::{Event, Resource, Text, User};
 
 use super::line::{Line, Operation};
 use super::statement::Statement;
-use crate::scan;
 
 /// The server's codes for a lack of rights or a refused login.
 const DENIED: &[u32] = &[1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698, 1873];
@@ -95,13 +94,13 @@ fn application(event: &mut Event<'_>, activity: u16, severity: u8) {
 }
 
 fn statement(event: &mut Event<'_>, line: &Line<'_>) {
-    let command = Statement::head(&line.object).command();
+    let command = Statement::command_of(&line.object);
     // Most statements need not be read any further.
     let statement = LazyCell::new(|| Statement::read(&line.object));
     event.query_info.name = Some(Text::from(command.clone()));
     event.unmapped.command = Some(Text::from(command.clone()));
     let verb = command.split(' ').next().unwrap_or("");
-    match (verb, command.as_str()) {
+    match (verb, &*command) {
         (_, "CREATE USER" | "ALTER USER" | "DROP USER" | "RENAME USER" | "SET PASSWORD") => {
             account(event, line, &command, &statement);
         }
@@ -141,20 +140,17 @@ fn statement(event: &mut Event<'_>, line: &Line<'_>) {
     }
 }
 
-/// Whether a text has the word OUTFILE or DUMPFILE, by the two letters that both have and few other
-/// words.
+/// Whether a text has the word OUTFILE or DUMPFILE, by the letter of them that fewest words have.
 fn writes_file(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let ends_at = |at: usize, word: &str| {
-        let start = at.wrapping_add(4).wrapping_sub(word.len());
-        let here = bytes.get(start..start.wrapping_add(word.len()));
-        here.is_some_and(|here| here.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    scan::any_pair(
-        bytes,
-        |byte, next| (byte | 0x20 == b'f') & (next | 0x20 == b'i'),
-        |at| ends_at(at, "outfile") || ends_at(at, "dumpfile"),
-    )
+    memchr::memchr2_iter(b'f', b'F', bytes).any(|at| {
+        let ends_at = |word: &str| {
+            let start = at.wrapping_add(4).wrapping_sub(word.len());
+            let here = bytes.get(start..start.wrapping_add(word.len()));
+            here.is_some_and(|here| here.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        ends_at("outfile") || ends_at("dumpfile")
+    })
 }
 
 /// Whether a word occurs in a text, in any case of letters: cheaper than reading it.

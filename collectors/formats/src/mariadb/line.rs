@@ -12,6 +12,7 @@ use jiff::civil::DateTime;
 
 use crate::scan;
 use crate::stream::NotARow;
+use crate::zone::two;
 
 /// The fields of one line.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Line<'i> {
     pub(crate) database: Cow<'i, str>,
     /// Of QUERY, the statement with its escapes undone.
     pub(crate) object: Cow<'i, str>,
+    /// The statement may show what its escapes hid.
+    pub(crate) shows: bool,
     /// Of QUERY, how many bytes the statement has in the file.
     pub(crate) written: usize,
     pub(crate) retcode: Option<u32>,
@@ -83,8 +86,13 @@ impl Operation {
 
 /// Reads a line; of one that was `cut`, the retcode is missing.
 pub(crate) fn read(text: &str, cut: bool) -> Result<Line<'_>, NotARow> {
-    let mut parts = text.splitn(9, ',');
-    let mut next = || parts.next().ok_or(NotARow("not ten fields"));
+    let mut behind = Some(text);
+    let mut next = || {
+        let now = behind.ok_or(NotARow("not ten fields"))?;
+        let end = scan::first(now.as_bytes(), b',');
+        behind = end.and_then(|end| now.get(end + 1..));
+        Ok(now.get(..end.unwrap_or(now.len())).unwrap_or(now))
+    };
     let timestamp = next()?;
     let time = civil_time(timestamp).ok_or(NotARow("timestamp is no time"))?;
     let (serverhost, username, host) = (next()?, next()?, next()?);
@@ -96,7 +104,8 @@ pub(crate) fn read(text: &str, cut: bool) -> Result<Line<'_>, NotARow> {
     let connection = number(next()?).ok_or(NotARow("connection id is no number"))?;
     let query = number(next()?).ok_or(NotARow("query id is no number"))?;
     let operation = Operation::named(next()?).ok_or(NotARow("operation is not known"))?;
-    let (database, rest) = (next()?, next()?);
+    let database = next()?;
+    let rest = behind.ok_or(NotARow("not ten fields"))?;
     let (object, retcode) = match rest.rsplit_once(',') {
         _ if cut => (rest, ""),
         Some((object, retcode)) => (object, retcode),
@@ -108,7 +117,7 @@ pub(crate) fn read(text: &str, cut: bool) -> Result<Line<'_>, NotARow> {
         let number = number(retcode).and_then(|code| u32::try_from(code).ok());
         Some(number.ok_or(NotARow("retcode is no number"))?)
     };
-    let (object, written) = object_of(operation, object, retcode.is_some(), cut)?;
+    let (object, shows, written) = object_of(operation, object, retcode.is_some(), cut)?;
     Ok(Line {
         timestamp,
         time,
@@ -120,6 +129,7 @@ pub(crate) fn read(text: &str, cut: bool) -> Result<Line<'_>, NotARow> {
         operation,
         database: Cow::Borrowed(database),
         object,
+        shows,
         written,
         retcode,
     })
@@ -130,7 +140,7 @@ fn object_of(
     object: &str,
     has_retcode: bool,
     cut: bool,
-) -> Result<(Cow<'_, str>, usize), NotARow> {
+) -> Result<(Cow<'_, str>, bool, usize), NotARow> {
     if operation == Operation::Query {
         let inside = object.strip_prefix('\'');
         let inside = inside.ok_or(NotARow("object of QUERY is not in quotes"))?;
@@ -142,34 +152,48 @@ fn object_of(
         return if !has_retcode && !cut {
             Err(NotARow("QUERY has no retcode"))
         } else {
-            Ok((unescape(inside), inside.len()))
+            let (object, shows) = unescape(inside);
+            Ok((object, shows, inside.len()))
         };
     }
     if operation.is_connection() {
         return match (object.is_empty(), has_retcode) {
-            (true, true) => Ok((Cow::Borrowed(""), 0)),
+            (true, true) => Ok((Cow::Borrowed(""), false, 0)),
             _ => Err(NotARow("a login has an object or no retcode")),
         };
     }
     if object.is_empty() || has_retcode {
         return Err(NotARow("access to a table without one, or with a retcode"));
     }
-    Ok((Cow::Borrowed(object), 0))
+    Ok((Cow::Borrowed(object), false, 0))
 }
 
-/// Undoes the plugin's escapes; one that was cut in two loses its backslash.
-fn unescape(text: &str) -> Cow<'_, str> {
+/// Undoes the plugin's escapes; one that was cut in two loses its backslash. Whether the text may
+/// now show what was hidden before: a quote or a line end in the place of its escape parts what
+/// stands around it as the escape did, so no mark of a secret and no card number appears by that.
+fn unescape(text: &str) -> (Cow<'_, str>, bool) {
     if memchr::memchr(b'\\', text.as_bytes()).is_none() {
-        return Cow::Borrowed(text);
+        return (Cow::Borrowed(text), false);
     }
     let mut out = String::with_capacity(text.len());
+    let mut shows = false;
     let mut rest = text;
     while let Some(at) = scan::first(rest.as_bytes(), b'\\') {
         out.push_str(rest.get(..at).unwrap_or(""));
+        let named = match rest.as_bytes().get(at + 1) {
+            Some(b'\'') => Some('\''),
+            Some(b'n') => Some('\n'),
+            Some(b'r') => Some('\r'),
+            _ => None,
+        };
+        if let Some(named) = named {
+            out.push(named);
+            rest = rest.get(at + 2..).unwrap_or("");
+            continue;
+        }
+        shows = true;
         let mut chars = rest.get(at + 1..).unwrap_or("").chars();
         match chars.next() {
-            Some('n') => out.push('\n'),
-            Some('r') => out.push('\r'),
             Some('t') => out.push('\t'),
             Some('0') => out.push('\0'),
             other => out.extend(other),
@@ -177,7 +201,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
         rest = chars.as_str();
     }
     out.push_str(rest);
-    Cow::Owned(out)
+    (Cow::Owned(out), shows)
 }
 
 /// The inverse of the plugin's reading: a statement as it stands in the file.
@@ -199,28 +223,37 @@ pub(crate) fn escape(text: &str, out: &mut String) {
 
 /// `YYYYMMDD HH:MM:SS`, in the server's own time.
 pub(crate) fn civil_time(text: &str) -> Option<DateTime> {
-    const SHAPE: &[u8; 17] = b"00000000 00:00:00";
-    let shaped = text.len() == SHAPE.len()
-        && SHAPE
-            .iter()
-            .zip(text.bytes())
-            .all(|(shape, byte)| match shape {
-                b'0' => byte.is_ascii_digit(),
-                mark => byte == *mark,
-            });
-    let part = |from: usize, to: usize| text.get(from..to);
-    let small = |from: usize| part(from, from + 2).and_then(|text| text.parse::<i8>().ok());
-    if !shaped {
+    let [
+        y0,
+        y1,
+        y2,
+        y3,
+        mo0,
+        mo1,
+        d0,
+        d1,
+        b' ',
+        h0,
+        h1,
+        b':',
+        mi0,
+        mi1,
+        b':',
+        s0,
+        s1,
+    ] = *text.as_bytes().as_array()?
+    else {
         return None;
-    }
-    let year = part(0, 4)?.parse().ok()?;
+    };
+    let year = i16::from(two(y0, y1)?) * 100 + i16::from(two(y2, y3)?);
+    let (month, day) = (two(mo0, mo1)?, two(d0, d1)?);
     DateTime::new(
         year,
-        small(4)?,
-        small(6)?,
-        small(9)?,
-        small(12)?,
-        small(15)?,
+        month,
+        day,
+        two(h0, h1)?,
+        two(mi0, mi1)?,
+        two(s0, s1)?,
         0,
     )
     .ok()
@@ -229,6 +262,7 @@ pub(crate) fn civil_time(text: &str) -> Option<DateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mask::is_clean;
 
     #[test]
     fn lines_fit_or_are_refused() {
@@ -286,7 +320,33 @@ mod tests {
         fn a_statement_escaped_is_read_back(text in "[a'\\\\\n\r\t\0,nr0]{0,20}") {
             let mut written = String::new();
             escape(&text, &mut written);
-            assert_eq!(unescape(&written), text);
+            assert_eq!(unescape(&written).0, text);
+        }
+
+        #[test]
+        fn what_may_show_nothing_shows_nothing(
+            pieces in proptest::collection::vec(
+                "\\\\[nr't0x\\\\4e]|[ p4-]|pas|ass|word|41111|11111111|3431|\\$|;|://|PC{1}",
+                0..12,
+            ),
+        ) {
+            let text = pieces.concat();
+            let (undone, shows) = unescape(&text);
+            if !shows && is_clean(&text) {
+                proptest::prop_assert!(is_clean(&undone), "{:?}", text);
+            }
+        }
+
+        #[test]
+        fn a_secret_in_two_pieces_shows_only_where_it_is_said(
+            secret in "password|4111111111111111",
+            at in 1_usize..8,
+            escape in "\\\\[nr't0x\\\\-]",
+        ) {
+            let (before, behind) = secret.split_at(at);
+            let text = [before, &escape, behind].concat();
+            let (undone, shows) = unescape(&text);
+            proptest::prop_assert!(shows || !is_clean(&text) || is_clean(&undone), "{}", text);
         }
     }
 }

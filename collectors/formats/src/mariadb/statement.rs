@@ -4,6 +4,8 @@
 //! A reader of heads, not a parser: it looks at the first statement of a text, up to a bound. Not
 //! here: which class follows.
 
+use std::borrow::Cow;
+
 use crate::mask::{Dialect, Lexer, Token, TokenKind};
 
 /// How many tokens of a statement are looked at.
@@ -39,6 +41,23 @@ const KINDS: &[&str] = &[
     "replication",
 ];
 
+/// Verbs behind which a kind of object stands.
+const VERBS_OF_KINDS: &[&str] = &[
+    "CREATE",
+    "ALTER",
+    "DROP",
+    "RENAME",
+    "INSTALL",
+    "UNINSTALL",
+    "CHANGE",
+    "TRUNCATE",
+];
+
+/// Frequent verbs without one.
+const PLAIN_VERBS: &[&str] = &[
+    "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "COMMIT", "BEGIN", "CALL", "SHOW", "USE",
+];
+
 /// The tokens of one statement.
 pub(crate) struct Statement<'t> {
     text: &'t str,
@@ -65,11 +84,6 @@ pub(crate) struct Grant {
 }
 
 impl<'t> Statement<'t> {
-    /// Reads the beginning of a text, as far as its command can depend on it.
-    pub(crate) fn head(text: &'t str) -> Statement<'t> {
-        Statement::read_up_to(text, KIND_WITHIN)
-    }
-
     /// Reads the first statement of a text.
     pub(crate) fn read(text: &'t str) -> Statement<'t> {
         Statement::read_up_to(text, TOKENS_MAX)
@@ -110,22 +124,44 @@ impl<'t> Statement<'t> {
         self.position(0, word).is_some()
     }
 
-    /// The verb, and the kind of object behind those verbs that have one, in upper case.
-    pub(crate) fn command(&self) -> String {
-        let Some(first) = self.tokens.first().filter(|t| t.kind == TokenKind::Word) else {
-            return "[unknown]".to_owned();
+    /// The command of a text, of which no more is read than that takes.
+    pub(crate) fn command_of(text: &str) -> Cow<'static, str> {
+        Statement::read_up_to(text, 2)
+            .short_command()
+            .unwrap_or_else(|| Statement::read_up_to(text, KIND_WITHIN).command())
+    }
+
+    /// The command if its first two tokens say it.
+    fn short_command(&self) -> Option<Cow<'static, str>> {
+        let first = self.tokens.first();
+        let Some(first) = first.filter(|token| token.kind == TokenKind::Word) else {
+            return Some(Cow::Borrowed("[unknown]"));
         };
-        let verb = first.text(self.text).to_ascii_uppercase();
-        let kind = match verb.as_str() {
-            "CREATE" | "ALTER" | "DROP" | "RENAME" | "INSTALL" | "UNINSTALL" | "CHANGE"
-            | "TRUNCATE" => self.kind(),
-            "SET" if self.is(1, "password") => Some("password"),
-            _ => None,
-        };
-        match kind {
-            Some(kind) => format!("{verb} {}", kind.to_ascii_uppercase()),
-            None => verb.chars().take(32).collect(),
+        let verb = first.text(self.text);
+        let is = |word: &str| verb.eq_ignore_ascii_case(word);
+        if let Some(word) = PLAIN_VERBS.iter().find(|word| is(word)) {
+            Some(Cow::Borrowed(word))
+        } else if VERBS_OF_KINDS.iter().any(|word| is(word)) {
+            None
+        } else if is("SET") && self.is(1, "password") {
+            Some(Cow::Borrowed("SET PASSWORD"))
+        } else {
+            let verb: String = verb.chars().take(32).collect();
+            Some(Cow::Owned(verb.to_ascii_uppercase()))
         }
+    }
+
+    /// The verb, and the kind of object behind those verbs that have one, in upper case.
+    fn command(&self) -> Cow<'static, str> {
+        if let Some(command) = self.short_command() {
+            return command;
+        }
+        let verb = self.tokens.first().map_or("", |t| t.text(self.text));
+        let verb = verb.to_ascii_uppercase();
+        Cow::Owned(match self.kind() {
+            Some(kind) => format!("{verb} {}", kind.to_ascii_uppercase()),
+            None => verb,
+        })
     }
 
     fn kind(&self) -> Option<&'static str> {
