@@ -42,7 +42,20 @@ pub(crate) struct Source {
 impl Source {
     /// An event to begin with, for a record with this text.
     pub(crate) fn draft<'e>(&self, record: &Record<'_>, text: &str, invalid: bool) -> Draft<'e> {
+        self.draft_with_own(record, text, 0, invalid)
+    }
+
+    /// The same for a record that ends with so many bytes of the server's own.
+    pub(crate) fn draft_with_own<'e>(
+        &self,
+        record: &Record<'_>,
+        text: &str,
+        own: usize,
+        invalid: bool,
+    ) -> Draft<'e> {
         let was_cut = record.whole.is_some();
+        let own = if was_cut { 0 } else { own };
+        let (text, _) = mask::without_own(text, own);
         let mut draft = Draft {
             event: Box::default(),
             mask: self.mask,
@@ -50,6 +63,7 @@ impl Source {
             clean: !was_cut && mask::is_clean(text),
             changed: was_cut,
             cut: was_cut,
+            own,
         };
         draft.flag("invalid-utf8", invalid);
         draft.flag("nul", memchr::memchr(0, text.as_bytes()).is_some());
@@ -104,6 +118,8 @@ pub(crate) struct Draft<'e> {
     pub(crate) changed: bool,
     /// Something was cut.
     pub(crate) cut: bool,
+    /// How many bytes at the end of the native record are the server's own.
+    own: usize,
 }
 
 impl<'e> Draft<'e> {
@@ -144,7 +160,7 @@ impl<'e> Draft<'e> {
         if self.clean {
             return;
         }
-        let masked = mask::mask_record(text, self.dialect, self.mask);
+        let masked = mask::mask_native(text, self.own, self.dialect, self.mask);
         if let Some(now) = self.noted("raw_data", masked) {
             *text = Cow::Owned(now);
         }

@@ -27,6 +27,7 @@ use std::borrow::Cow;
 use ledger_event::{Event, Redaction as EventRedaction, Text, TextRole};
 
 pub(crate) use lexer::{Lexer, Token, TokenKind};
+pub(crate) use record::{is_own_number, own_of_columns, own_of_pairs};
 
 /// What stands in the place of a secret.
 pub(crate) const MASK: &str = "***";
@@ -161,13 +162,38 @@ pub fn mask_plain(text: &str, dialect: Dialect, options: MaskOptions) -> Masked<
 /// Masks a native record: one that is a JSON object value by value, any other as prose.
 #[must_use]
 pub fn mask_record(text: &str, dialect: Dialect, options: MaskOptions) -> Masked<'_> {
-    let object = text
-        .starts_with('{')
-        .then(|| record::mask(text, dialect, options));
-    match object.flatten() {
-        Some(masked) => masked,
-        None => mask_plain(text, dialect, options),
+    mask_native(text, 0, dialect, options)
+}
+
+/// The same of a record that ends with so many bytes of the server's own (see `record`).
+pub(crate) fn mask_native(
+    text: &str,
+    own: usize,
+    dialect: Dialect,
+    options: MaskOptions,
+) -> Masked<'_> {
+    if text.starts_with('{') {
+        let object = record::mask(text, own, dialect, options);
+        return object.unwrap_or_else(|| mask_plain(text, dialect, options));
     }
+    let (looked, number) = without_own(text, own);
+    let mut masked = mask_plain(looked, dialect, options);
+    match &mut masked.text {
+        Cow::Owned(masked) => masked.push_str(number),
+        all => *all = Cow::Borrowed(text),
+    }
+    // What was masked may have taken the column's comma or a quote with it, and then the next
+    // reader would not know the number again.
+    if own > 0 && record::own_number(&masked.text, "csvlog") != own {
+        return mask_plain(text, dialect, options);
+    }
+    masked
+}
+
+/// A record in two: what may hold anything, and the bytes at its end that are the server's own.
+pub(crate) fn without_own(text: &str, own: usize) -> (&str, &str) {
+    let at = text.len().saturating_sub(own);
+    text.split_at_checked(at).unwrap_or((text, ""))
 }
 
 /// Masks all of a text that must not stay.
@@ -250,6 +276,14 @@ pub fn recheck(event: &mut Event<'_>, dialect: Dialect, options: MaskOptions) ->
         Some("MariaDB" | "MySQL") => Dialect::MariaDb,
         _ => dialect,
     };
+    let understood = event.unmapped.unparsed.is_none() && event.metadata.is_truncated.is_none();
+    let postgresql = event.metadata.product.name.as_deref() == Some("PostgreSQL");
+    let log_format = event.metadata.log_format.clone();
+    let log_format = log_format.filter(|_| understood && postgresql);
+    let own_in = |text: &str| {
+        let named = log_format.as_deref();
+        named.map_or(0, |name| record::own_number(text, name))
+    };
     let mut notes: Vec<(&'static str, Redaction)> = Vec::new();
     let mut parameters_too = false;
     let mut parameters_masked = false;
@@ -263,7 +297,7 @@ pub fn recheck(event: &mut Event<'_>, dialect: Dialect, options: MaskOptions) ->
         } else if field.role == TextRole::Statement {
             mask_sql(text, dialect, options)
         } else if field.role == TextRole::Raw {
-            mask_record(text, dialect, options)
+            mask_native(text, own_in(text), dialect, options)
         } else {
             mask_plain(text, dialect, options)
         };

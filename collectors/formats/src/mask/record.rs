@@ -1,17 +1,67 @@
-//! A native record that is a flat JSON object: its strings are masked as what they say, not as how
-//! JSON writes them.
+//! Native records: a flat JSON object, whose strings are masked as what they say, not as how JSON
+//! writes them; and the number at a record's end that the server itself made.
 //!
-//! Not here: what the fields mean.
+//! PostgreSQL ends a record of csvlog (PostgreSQL 18 manual, 19.8.4) and of jsonlog with `query_id`,
+//! a hash of 64 bits. No user writes it, and one in ten of some lengths looks like a card number.
+//! It is left alone in its own place, if it is what it must be there; the same digits anywhere else
+//! are text. Not here: what the fields mean.
 
 use std::borrow::Cow;
 
 use super::names::sensitive;
 use super::{Dialect, Found, MaskOptions, Masked, mask_plain, mask_whole};
+use crate::csv;
 use crate::json::{Pairs, put_string};
 
-/// Masks every string of an object; `None` when the text is no flat object.
-pub(super) fn mask(text: &str, dialect: Dialect, options: MaskOptions) -> Option<Masked<'_>> {
+/// Columns of csvlog from version 14 on, the last of which is `query_id`.
+const CSVLOG_COLUMNS: usize = 26;
+
+/// Whether a text is a number as the server writes a hash of 64 bits.
+pub(crate) fn is_own_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i64>().is_ok()
+}
+
+/// How many bytes at the end of a record of csvlog its own number takes; 0 when it has none.
+pub(crate) fn own_of_columns(columns: &[csv::Field<'_>]) -> usize {
+    match columns.last() {
+        Some(last) if columns.len() == CSVLOG_COLUMNS && !last.quoted => {
+            Some(last.text.len()).filter(|_| is_own_number(&last.text))
+        }
+        _ => None,
+    }
+    .unwrap_or(0)
+}
+
+/// The same of a record of jsonlog; the brace that closes the object is counted.
+pub(crate) fn own_of_pairs(pairs: &Pairs<'_>) -> usize {
+    match pairs.0.last() {
+        Some((key, value)) if key == "query_id" && is_own_number(value.written) => {
+            value.written.len() + 1
+        }
+        _ => 0,
+    }
+}
+
+/// The same of a whole record in the form of this name, which its reader has understood.
+pub(super) fn own_number(text: &str, log_format: &str) -> usize {
+    match log_format {
+        "csvlog" => csv::split(text, false).map_or(0, |columns| own_of_columns(&columns)),
+        "jsonlog" => Pairs::read(text).map_or(0, |pairs| own_of_pairs(&pairs)),
+        _ => 0,
+    }
+}
+
+/// Masks every string of an object, and every number but its own (`own` bytes at the end); `None`
+/// when the text is no flat object.
+pub(super) fn mask(
+    text: &str,
+    own: usize,
+    dialect: Dialect,
+    options: MaskOptions,
+) -> Option<Masked<'_>> {
     let pairs = Pairs::read(text)?;
+    let last = pairs.0.len().saturating_sub(1);
     let mut found = Found::default();
     let mut out = String::with_capacity(text.len());
     let mut changed = false;
@@ -32,6 +82,7 @@ pub(super) fn mask(text: &str, dialect: Dialect, options: MaskOptions) -> Option
                 found.take(&masked);
                 put_string(&masked.text, &mut out);
             }
+            None if own > 0 && n == last => out.push_str(value.written),
             None => {
                 let number = mask_plain(value.written, dialect, options);
                 changed |= !number.redactions.is_empty();

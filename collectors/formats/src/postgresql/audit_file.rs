@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use ledger_event::Event;
 
 use super::audit::{self, Audit};
-use super::event::{Native, Reader};
+use super::event::{Native, QueryId, Reader};
 use super::row::{Column, Row, plausible_start};
 use crate::csv::{self, Field, Scanner};
 use crate::stream::{Ending, Form, NotARow, Record, Refused, read_text};
@@ -111,6 +111,7 @@ impl Form for AuditFile {
             let native = Native {
                 text,
                 invalid,
+                query_id: QueryId::Text,
                 again: &|row: &Row<'_>, audit: Option<&Audit<'_>>| again(&fields, row, audit),
             };
             self.reader.made(row, Some(audit), &native, record)

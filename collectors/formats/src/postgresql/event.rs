@@ -11,7 +11,7 @@ use super::kinds::{audited, logged, severity};
 use super::row::{Column, Row};
 use crate::csv;
 use crate::draft::{Draft, MESSAGE_MAX, NAME_MAX, RAW_MAX, Source, endpoint};
-use crate::mask::{self, MASK};
+use crate::mask::{self, MASK, own_of_columns};
 use crate::stream::{NotARow, Record, Refused, read_text};
 use crate::text::without_open_number;
 use crate::zone::{self, Time, Zone};
@@ -27,23 +27,46 @@ pub(crate) struct Native<'n, 'r> {
     pub(crate) text: &'r str,
     /// Some byte was not UTF-8.
     pub(crate) invalid: bool,
+    pub(crate) query_id: QueryId,
     pub(crate) again: &'n dyn Fn(&Row<'_>, Option<&Audit<'_>>) -> String,
+}
+
+/// What stands in the record as its `query_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueryId {
+    /// The server's own number: with what closes the record, so many bytes at its end.
+    AtEnd(usize),
+    /// The server's own number, elsewhere in the record.
+    Elsewhere,
+    /// Nothing, or what the server did not write so.
+    Text,
+}
+
+impl QueryId {
+    /// Of a number that takes so many bytes at the end of the record; 0 when there is none.
+    pub(crate) fn at_end(bytes: usize) -> QueryId {
+        match bytes {
+            0 => QueryId::Text,
+            bytes => QueryId::AtEnd(bytes),
+        }
+    }
 }
 
 impl Reader {
     /// The event of a record of csvlog, or why it is no row.
     pub(crate) fn event<'i>(&self, record: Record<'i>) -> Result<Box<Event<'i>>, Refused<'i>> {
         read_text(record, |text, invalid, record| {
+            let row = Row::read(text, record.whole.is_some())?;
             let native = Native {
                 text,
                 invalid,
+                query_id: QueryId::at_end(own_of_columns(&row.values)),
                 again: &|row: &Row<'_>, _: Option<&Audit<'_>>| {
                     let mut joined = String::with_capacity(text.len());
                     csv::join(row.values.iter().map(|v| (&*v.text, v.quoted)), &mut joined);
                     joined
                 },
             };
-            let row = Row::read(text, record.whole.is_some())?;
             self.made(row, None, &native, record)
         })
     }
@@ -66,8 +89,18 @@ impl Reader {
             }
             audit => audit,
         };
-        let mut draft = self.source.draft(record, native.text, native.invalid);
+        let source = &self.source;
+        let own = match native.query_id {
+            QueryId::AtEnd(bytes) => bytes,
+            QueryId::Elsewhere | QueryId::Text => 0,
+        };
+        let mut draft = source.draft_with_own(record, native.text, own, native.invalid);
         self.head(&mut draft, &row, &time, record);
+        if native.query_id == QueryId::Text
+            && let Some(value) = row.values.get_mut(Column::QueryId as usize)
+        {
+            draft.plain("query_info.uid", &mut value.text);
+        }
         let audit = mask_row(&mut draft, &mut row, audit);
         let mut raw: Cow<'r, str> = if draft.changed {
             Cow::Owned((native.again)(&row, audit.as_ref()))
@@ -132,12 +165,13 @@ impl Reader {
         event.unmapped.vxid = some(Column::Vxid);
         event.unmapped.xid = some(Column::Xid);
         event.unmapped.leader_pid = row.some(Column::LeaderPid).and_then(|t| t.parse().ok());
-        event.query_info.uid = some(Column::QueryId);
     }
 }
 
 /// Names, statement, class: all masked by now.
 fn body<'r>(draft: &mut Draft<'r>, row: &mut Row<'r>, audit: Option<Audit<'r>>) {
+    let query_id = row.text(Column::QueryId);
+    draft.event.query_info.uid = query_id.filter(|text| *text != "0");
     draft.event.actor.user.name = draft.text(row.copy(Column::User), NAME_MAX);
     draft.event.actor.app_name = draft.text(row.take(Column::ApplicationName), NAME_MAX);
     draft.event.database.name = draft.text(row.take(Column::Database), NAME_MAX);

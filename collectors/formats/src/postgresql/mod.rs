@@ -170,4 +170,6 @@ pub(crate) fn format(
 #[cfg(test)]
 mod forms_tests;
 #[cfg(test)]
+mod own_tests;
+#[cfg(test)]
 mod tests;

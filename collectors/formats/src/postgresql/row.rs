@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use ledger_event::Text;
 
 use crate::csv::{self, Field};
+use crate::mask::is_own_number;
 use crate::stream::NotARow;
 
 /// Digits of the largest count that is believed: fewer than a card number has.
@@ -163,7 +164,8 @@ impl<'i> Row<'i> {
         let state_why = "SQLSTATE is not five characters";
         of(Column::SqlState, is_state, state_why)?;
         of(Column::LeaderPid, is_count, "leader pid is no number")?;
-        of(Column::QueryId, is_integer, "query id is no number")
+        let id = |text: &str| text.is_empty() || is_own_number(text);
+        of(Column::QueryId, id, "query id is no number")
     }
 }
 
@@ -201,14 +203,8 @@ fn is_vxid(text: &str) -> bool {
             || text.split('/').all(|part| part.len() <= COUNT_DIGITS_MAX))
 }
 
-/// A whole number, as the server writes a hash of 64 bits.
-fn is_integer(text: &str) -> bool {
-    let text = text.strip_prefix('-').unwrap_or(text);
-    text.len() <= 20 && is_digits(text)
-}
-
 fn is_count(text: &str) -> bool {
-    text.len() <= COUNT_DIGITS_MAX && is_integer(text)
+    text.len() <= COUNT_DIGITS_MAX && is_digits(text.strip_prefix('-').unwrap_or(text))
 }
 
 fn is_word(text: &str) -> bool {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ledger_event::Event;
 
 use super::audit::Audit;
-use super::event::{Native, Reader};
+use super::event::{Native, QueryId, Reader};
 use super::prefix::{Fields, Prefix};
 use super::row::{Column, Row};
 use crate::csv::Scan;
@@ -273,6 +273,7 @@ impl Form for Stderr {
             let native = Native {
                 text,
                 invalid,
+                query_id: QueryId::Elsewhere,
                 again: &|row: &Row<'_>, _: Option<&Audit<'_>>| again(&sections, row),
             };
             self.reader.made(row, None, &native, record)
