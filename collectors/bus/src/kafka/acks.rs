@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use keys_secret::SecretKey32;
 use ledger_core::{SourceId, TreeSize};
 use ledger_log::Coverage;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -21,6 +22,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use super::ack::{LogAck, Passed, SourceAck, ack_mac, log_key, source_key};
 use super::client::{ANSWER_WAIT, KafkaFailed, TAKING_OVER, Talk, settings};
 use super::form::H_MAC;
+use super::ids::{ASK_IDS, SAY_IDS, differ};
 use super::intake::Context;
 use super::last_word::LastWord;
 use super::place::{PartitionPlace, TopicPlace, partition_key, read, topic_key};
@@ -36,6 +38,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const AGAIN_EVERY: Duration = Duration::from_secs(600);
 /// Who sends to a partition hears so soon how far it was read, if nothing was taken of them.
 const MOVED_EVERY: Duration = Duration::from_secs(30);
+/// How many lines of the client's log are read at a time.
+const IDS_POLLS: u32 = 16;
 /// How often it is asked how much waits in the partitions, and whether somebody else writes here.
 const LAG_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for one of those answers: without it the numbers stay as they were.
@@ -46,6 +50,8 @@ pub(crate) struct AcksWriter {
     producer: BaseProducer<Talk>,
     talk: Talk,
     acks: String,
+    /// The id of the acks topic, as last heard.
+    id: Option<String>,
     events: String,
     keys: HashMap<SourceId, SecretKey32>,
     /// The checkpoint that was said last.
@@ -92,7 +98,10 @@ impl AcksWriter {
             )
             .set("transaction.timeout.ms", "20000")
             .set("compression.type", "zstd")
-            .set("linger.ms", "0");
+            .set("linger.ms", "0")
+            .set(SAY_IDS.0, SAY_IDS.1)
+            .set(ASK_IDS.0, ASK_IDS.1)
+            .set_log_level(RDKafkaLogLevel::Debug);
         let producer: BaseProducer<Talk> = client
             .create_with_context(talk.clone())
             .map_err(|error| KafkaFailed::of(&error, "making a producer", &talk, brokers))?;
@@ -101,6 +110,7 @@ impl AcksWriter {
             talk: talk.clone(),
             events: events_topic(context.paths.tenant()),
             acks: acks.clone(),
+            id: None,
             keys: HashMap::new(),
             covered: None,
             said: HashMap::new(),
@@ -134,7 +144,7 @@ impl AcksWriter {
                 }
                 self.wait_published(context);
             }
-            let again = self.all_at.elapsed() >= AGAIN_EVERY;
+            let again = self.is_anew() || self.all_at.elapsed() >= AGAIN_EVERY;
             let after = self.size().filter(|_| !again);
             let covered = context.door.coverage(after, LOOK_EVERY);
             let covered = covered.map_err(|error| KafkaFailed::Log(error.to_string()))?;
@@ -152,6 +162,18 @@ impl AcksWriter {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the topic was made anew since it was looked at last: then all is said again.
+    fn is_anew(&mut self) -> bool {
+        // What the client heard is told while one polls.
+        for _ in 0..IDS_POLLS {
+            self.producer.poll(Duration::ZERO);
+        }
+        let now = self.talk.ids().of(&self.acks);
+        let anew = differ(self.id.as_ref(), now.as_ref());
+        self.id = now.or(self.id.take());
+        anew
     }
 
     /// The size that was said last.
@@ -281,16 +303,19 @@ impl AcksWriter {
         let topic = covered.position(&topic_key(&self.events))?;
         let topic = read::<TopicPlace>(topic)?;
         let passed = |partition| {
-            let position = covered.position(&partition_key(&self.events, partition))?;
-            let place = read::<PartitionPlace>(position)?;
-            Some(Passed {
+            let position = covered.position(&partition_key(&self.events, partition));
+            let place = position.and_then(read::<PartitionPlace>);
+            // A place that no entry came with is covered by the next checkpoint: nothing of the
+            // partition was read before.
+            let place = place.unwrap_or(PartitionPlace::begin(1, 0));
+            Passed {
                 partition,
                 generation: place.generation,
                 next: place.next,
                 lost_to: place.lost_to,
-            })
+            }
         };
-        (0..topic.partitions).map(passed).collect()
+        Some((0..topic.partitions).map(passed).collect())
     }
 
     fn key(&mut self, context: &Context, source: SourceId) -> Result<&SecretKey32, KafkaFailed> {

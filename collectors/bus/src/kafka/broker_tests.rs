@@ -57,11 +57,16 @@ impl Broker {
 
     /// Writes a record as anybody could.
     pub(super) fn write(&self, topic: &str, value: &str, headers: OwnedHeaders) {
+        self.write_as("", topic, value, headers);
+    }
+
+    /// Writes a record with a key as anybody could.
+    pub(super) fn write_as(&self, key: &str, topic: &str, value: &str, headers: OwnedHeaders) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.address);
         let producer: BaseProducer = config.create().unwrap();
         let record = BaseRecord::<str, str>::to(topic).partition(0);
-        let sent = producer.send(record.payload(value).headers(headers));
+        let sent = producer.send(record.key(key).payload(value).headers(headers));
         sent.map_err(|error| error.0).unwrap();
         producer.flush(WAIT).unwrap();
     }

@@ -21,6 +21,7 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::config::Brokers;
+use super::ids::{Ids, SAY_IDS};
 
 /// Longest file of a password or a key, in bytes.
 const SECRET_BYTES_MAX: usize = 64 << 10;
@@ -263,6 +264,7 @@ fn without_counts(reason: &str) -> &str {
 pub(crate) struct Talk {
     said: Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>,
     ends: Arc<AtomicBool>,
+    ids: Arc<Ids>,
 }
 
 impl Talk {
@@ -271,6 +273,7 @@ impl Talk {
         Talk {
             said: Arc::default(),
             ends: ends.clone(),
+            ids: Arc::default(),
         }
     }
 
@@ -302,6 +305,11 @@ impl Talk {
         }
     }
 
+    /// The ids of topics that it heard, if it is one that says them.
+    pub(super) fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
     /// Its last complaint.
     pub(crate) fn last(&self) -> Option<String> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -319,6 +327,7 @@ impl Talk {
 
 impl ClientContext for Talk {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.ids.hear(message);
         // Every complaint is said by what failed; here is the detail of it.
         tracing::debug!(facility, message, "kafka client");
     }
@@ -432,6 +441,9 @@ pub(crate) fn consumer(
         .set("receive.message.max.bytes", "67108864");
     for (key, value) in set {
         client.set(*key, *value);
+    }
+    if set.contains(&SAY_IDS) {
+        client.set_log_level(RDKafkaLogLevel::Debug);
     }
     client
         .create_with_context(talk.clone())

@@ -98,6 +98,9 @@ pub enum NotOurs {
     /// It is a message of another tenant or deployment.
     #[error("it is a message of another tenant or deployment: nothing of it is kept")]
     OtherTenant,
+    /// Its key is not the number of the source that it names.
+    #[error("its key is not the number of the source that it names")]
+    Key,
     /// The name of a header is no text.
     #[error("a header has a name that is not UTF-8")]
     HeaderName,
@@ -171,6 +174,17 @@ pub fn read<'h>(
         prev: mac(H_PREV, found.prev)?,
         mac: mac(H_MAC, found.mac)?,
     })
+}
+
+/// The head of a record with this key.
+///
+/// # Errors
+/// The key is not the number of the source.
+pub fn with_key(head: Head, key: Option<&[u8]>) -> Result<Head, NotOurs> {
+    match key.and_then(number).map(SourceId) {
+        Some(source) if source == head.source => Ok(head),
+        _ => Err(NotOurs::Key),
+    }
 }
 
 /// The headers that count, each at most once.
@@ -358,6 +372,15 @@ mod tests {
         ] {
             assert_eq!(with(H_MAC, mac).is_ok(), legal, "{mac}");
         }
+    }
+
+    #[test]
+    fn the_key_is_the_number_of_the_source() {
+        let head = decode(&example().0).unwrap();
+        for bad in [None, Some(&b"8"[..]), Some(b"07"), Some(b""), Some(b"x")] {
+            assert_eq!(with_key(head, bad), Err(NotOurs::Key), "{bad:?}");
+        }
+        assert_eq!(with_key(head, Some(b"7")), Ok(head));
     }
 
     #[test]

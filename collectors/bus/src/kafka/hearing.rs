@@ -25,6 +25,7 @@ use super::client::{KafkaFailed, Talk, consumer, left};
 use super::config::Brokers;
 use super::form::H_MAC;
 use super::headers::reading_headers;
+use super::ids::{ASK_IDS, SAY_IDS, differ};
 use crate::bus::BusError;
 
 /// How long a poll waits.
@@ -137,7 +138,8 @@ pub(crate) fn acks_reader(
         ("enable.partition.eof", "true"),
         ("queued.max.messages.kbytes", "4096"),
         ("fetch.wait.max.ms", "100"),
-        ("topic.metadata.refresh.interval.ms", "5000"),
+        SAY_IDS,
+        ASK_IDS,
     ];
     consumer(brokers, talk, &set)
 }
@@ -161,6 +163,7 @@ struct Ear {
 impl Ear {
     fn run(&self, client: BaseConsumer<Talk>, stop: &AtomicBool) {
         let mut began = from_beginning(&client, &self.topic);
+        let (mut heard, mut id) = (0, None);
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = &began {
                 self.failed(error);
@@ -168,7 +171,22 @@ impl Ear {
                 began = from_beginning(&client, &self.topic);
                 continue;
             }
-            match client.poll(POLL) {
+            let polled = client.poll(POLL);
+            let changes = self.talk.ids().changes();
+            if changes != heard {
+                heard = changes;
+                let now = self.talk.ids().of(&self.topic);
+                if differ(id.as_ref(), now.as_ref()) {
+                    // The topic was made anew: what lies before here was not heard.
+                    tracing::warn!(topic = self.topic, "the acks topic was made anew");
+                    drop(polled);
+                    began = from_beginning(&client, &self.topic);
+                    id = now;
+                    continue;
+                }
+                id = now.or(id);
+            }
+            match polled {
                 None => {}
                 Some(Ok(record)) => self.take(&record),
                 Some(Err(KafkaError::PartitionEOF(_))) => {

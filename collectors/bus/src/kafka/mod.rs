@@ -2,7 +2,7 @@
 //! (docs/formats/kafka.md, docs/operating/kafka.md).
 //!
 //! Reading order: [`form`] (a message as a record), [`ack`] (what the log says back) · [`config`],
-//! `client`, [`topics`] · the agent's end: `hearing`, `carried`, [`link`] · the ledger's end: `place`,
+//! `client`, `ids`, [`topics`] · the agent's end: `hearing`, `carried`, [`link`] · the ledger's end: `place`,
 //! `notice`, `gather`, `foreign`, `session`, `places`, `unreadable`, `last_word`, `acks`,
 //! [`intake`], [`status`].
 //!
@@ -31,6 +31,7 @@ mod gather;
 mod growing;
 mod headers;
 mod hearing;
+mod ids;
 mod last_word;
 mod notice;
 mod place;

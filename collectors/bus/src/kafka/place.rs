@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct TopicPlace {
     /// The cluster's id.
     pub(crate) cluster: String,
+    /// The topic's id; absent if the brokers give none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
     /// Its partitions then: a source's messages go to the partition of this remainder, for ever.
     pub(crate) partitions: u32,
 }
@@ -122,6 +125,7 @@ mod tests {
     fn positions_have_the_form_of_the_documentation() {
         let topic = example("kafka:custody.events.main");
         let place: TopicPlace = read(&topic).unwrap();
+        assert_eq!(place.id.as_deref(), Some("r1JQvSqVQ0mzd0Y5Zi8VdA"));
         assert_eq!(stored(topic_key("custody.events.main"), &place), topic);
         let partition = example("kafka:custody.events.main/3");
         let place: PartitionPlace = read(&partition).unwrap();

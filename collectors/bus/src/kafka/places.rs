@@ -4,6 +4,8 @@
 //!
 //! Not here: reading on from there (`session`).
 
+use std::time::Duration;
+
 use ledger_core::SourceId;
 use ledger_core::state::Position;
 use ledger_log::door::BATCH_POSITIONS_MAX;
@@ -15,6 +17,7 @@ use super::client::{ANSWER_WAIT, KafkaFailed};
 use super::config::ForeignConfig;
 use super::foreign::Foreign;
 use super::gather::Gathered;
+use super::ids::differ;
 use super::notice::Notice;
 use super::place::{PartitionPlace, TopicPlace, partition_key, read, stored, topic_key};
 use super::session::{Partition, PartitionKind, Session, number, of_log, offset};
@@ -34,6 +37,9 @@ fn readable<V: DeserializeOwned>(position: Option<Position>) -> Result<Option<V>
     }
 }
 
+/// How often, and for how long, the client is asked what it heard of a topic's id.
+const IDS_POLLS: u32 = 50;
+const IDS_POLL: Duration = Duration::from_millis(2);
 /// The platform of the ledger's own sources.
 const PLATFORM: &str = "kafka";
 
@@ -41,8 +47,9 @@ impl Session<'_> {
     /// Finds the place in each partition, and says what happened to it meanwhile.
     pub(crate) fn find_places(&mut self) -> Result<(), KafkaFailed> {
         let context = self.context;
-        let found = self.found.clone();
-        self.find_in(&events_topic(context.paths.tenant()), &found, None)?;
+        let topic = events_topic(context.paths.tenant());
+        let found = self.with_id(&topic, self.found.clone());
+        self.find_in(&topic, &found, None)?;
         for config in &context.settings.foreign {
             let brokers = context.settings.brokers();
             let found = look(
@@ -52,9 +59,23 @@ impl Session<'_> {
                 &config.topic,
                 ANSWER_WAIT,
             )?;
+            let found = self.with_id(&config.topic, found);
             self.find_in(&config.topic, &found, Some(config))?;
         }
         Ok(())
+    }
+
+    /// What was found of a topic, with its id if the client heard one. What it heard is told while
+    /// one polls; nothing is assigned yet, so no record comes.
+    fn with_id(&self, topic: &str, found: Found) -> Found {
+        for _ in 0..IDS_POLLS {
+            if self.talk.ids().of(topic).is_some() {
+                break;
+            }
+            drop(self.client.poll(IDS_POLL));
+        }
+        let id = self.talk.ids().of(topic);
+        Found { id, ..found }
     }
 
     /// The place in every partition of a topic that is not read yet.
@@ -75,6 +96,12 @@ impl Session<'_> {
         let mut positions = self.positions(&keys)?.into_iter();
         let known: Option<TopicPlace> = readable(positions.next().flatten())?;
         let moved = self.check_topic(topic, found, count, known.as_ref())?;
+        let id = known.as_ref().and_then(|known| known.id.as_ref());
+        let anew = match &moved {
+            Some(_) => Some("it lies in another cluster"),
+            None if differ(id, found.id.as_ref()) => Some("the topic has another id"),
+            None => None,
+        };
         let first = self.partitions.len();
         let mut new = Vec::new();
         for (number, position) in (read..count).zip(positions) {
@@ -86,7 +113,7 @@ impl Session<'_> {
                 // what of it was not read.
                 place = known.as_ref().map(|_| PartitionPlace::begin(1, 0));
             }
-            let (place, notice) = self.resume(topic, number, place, moved.as_ref())?;
+            let (place, notice) = self.resume(topic, number, place, anew)?;
             let mut partition = Partition {
                 topic: topic.to_owned(),
                 number,
@@ -108,12 +135,23 @@ impl Session<'_> {
         }
         let place = TopicPlace {
             cluster: found.cluster.clone(),
+            id: found.id.clone().or_else(|| id.cloned()),
             partitions: known.as_ref().map_or(count, |known| known.partitions),
         };
-        if read == 0 && known.as_ref() != Some(&place) {
-            self.begin_topic(first, &place, moved)?;
+        match &known {
+            // Partitions that came while it is read.
+            _ if read > 0 => {}
+            Some(known) if *known == place => {}
+            // Behind the places of all partitions: what was said of each is true until then.
+            Some(_) if moved.is_none() => {
+                self.keep(&[stored(topic_key(topic), &place)])?;
+            }
+            _ => self.begin_topic(first, &place, moved)?,
         }
         self.keep_places(first, &new)?;
+        if read == 0 {
+            self.topics.push((topic.to_owned(), place.id.clone()));
+        }
         if foreign.is_none() {
             self.context.found(topic, &place);
         }
@@ -150,6 +188,11 @@ impl Session<'_> {
             .filter(|one| new.contains(&one.number))
             .map(|one| stored(partition_key(&one.topic, one.number), one.gathered.place()))
             .collect();
+        self.keep(&places)
+    }
+
+    /// Keeps positions that no record comes with.
+    fn keep(&self, places: &[Position]) -> Result<(), KafkaFailed> {
         for positions in places.chunks(BATCH_POSITIONS_MAX) {
             let run = Run {
                 batches: Vec::new(),
@@ -222,7 +265,7 @@ impl Session<'_> {
         topic: &str,
         partition: u32,
         place: Option<PartitionPlace>,
-        moved: Option<&Notice>,
+        other: Option<&'static str>,
     ) -> Result<(PartitionPlace, Option<Notice>), KafkaFailed> {
         let (low, high) = self.watermarks(topic, partition)?;
         let Some(place) = place else {
@@ -233,8 +276,8 @@ impl Session<'_> {
             let begin = PartitionPlace::begin(place.generation.saturating_add(1), low);
             (begin, Some(Notice::Anew { next, why }))
         };
-        if moved.is_some() {
-            return Ok(anew("it lies in another cluster"));
+        if let Some(why) = other {
+            return Ok(anew(why));
         }
         if high < next {
             return Ok(anew("it ends before that"));

@@ -25,6 +25,7 @@ use super::form::{self, Head, Home, NotOurs};
 use super::gather::{GATHERED_BYTES_MAX, GATHERED_MAX, Gathered};
 use super::growing::Grown;
 use super::headers::reading_headers;
+use super::ids::{ASK_IDS, SAY_IDS, differ};
 use super::intake::Context;
 use super::notice::{Stray, stray};
 use super::place::{LastRecord, partition_key, stored};
@@ -47,6 +48,10 @@ pub(crate) struct Session<'c> {
     pub(super) talk: Talk,
     home: Home,
     pub(super) partitions: Vec<Partition>,
+    /// The topics that are read, with their ids as far as they are known.
+    pub(super) topics: Vec<(String, Option<String>)>,
+    /// What was heard of ids when they were compared last.
+    ids_heard: u64,
     /// The one whose record was read last.
     current: usize,
     /// Sources, and whether they have a key.
@@ -93,7 +98,8 @@ impl<'c> Session<'c> {
             ("fetch.message.max.bytes", "1048576"),
             ("fetch.max.bytes", "2097152"),
             ("fetch.wait.max.ms", "50"),
-            ("topic.metadata.refresh.interval.ms", "5000"),
+            SAY_IDS,
+            ASK_IDS,
             ("topic.metadata.propagation.max.ms", "3000"),
         ];
         let client = consumer(context.settings.brokers(), &talk, &set)?;
@@ -113,6 +119,8 @@ impl<'c> Session<'c> {
             talk,
             home: Home::new(context.paths.deployment(), tenant),
             partitions: Vec::new(),
+            topics: Vec::new(),
+            ids_heard: 0,
             current: 0,
             known: HashMap::new(),
             tickets: VecDeque::new(),
@@ -165,7 +173,14 @@ impl<'c> Session<'c> {
             Duration::ZERO
         };
         while count < GATHERED_MAX && bytes < GATHERED_BYTES_MAX {
-            let record = match self.client.poll(wait) {
+            let polled = self.client.poll(wait);
+            // The client says that a topic was made anew before it reads on in the new one.
+            let heard = self.talk.ids().changes();
+            if heard != self.ids_heard {
+                self.ids_heard = heard;
+                same_topics(&mut self.topics, &self.talk)?;
+            }
+            let record = match polled {
                 None => break,
                 Some(Err(error)) => {
                     self.trouble(&error)?;
@@ -348,6 +363,21 @@ impl<'c> Session<'c> {
     }
 }
 
+/// Whether the topics are those that the session began with. The next one finds its places anew.
+fn same_topics(topics: &mut [(String, Option<String>)], talk: &Talk) -> Result<(), KafkaFailed> {
+    for (topic, id) in topics {
+        let now = talk.ids().of(topic);
+        if differ(id.as_ref(), now.as_ref()) {
+            return Err(KafkaFailed::Failed {
+                what: format!("reading topic {topic}"),
+                reason: "it was deleted and made anew: it is read from its beginning".to_owned(),
+            });
+        }
+        *id = now.or(id.take());
+    }
+    Ok(())
+}
+
 fn not_asked_for() -> KafkaFailed {
     KafkaFailed::Failed {
         what: "reading".to_owned(),
@@ -381,6 +411,7 @@ impl Record {
                     .unwrap_or(Err(NotOurs::HeaderName))
             }
         };
+        let head = head.and_then(|head| form::with_key(head, record.key()));
         Record {
             index,
             offset: u64::try_from(record.offset()).unwrap_or_default(),

@@ -44,6 +44,8 @@ pub struct Found {
     pub cluster: String,
     /// How many brokers there are.
     pub brokers: usize,
+    /// The topic's id, if brokers and client say one.
+    pub id: Option<String>,
     /// Partitions of the topic; `None` if it does not exist.
     pub partitions: Option<u32>,
     /// Replicas of its first partition.
@@ -98,6 +100,7 @@ pub(crate) fn look(
     })?;
     Ok(Found {
         cluster,
+        id: talk.ids().of(topic),
         brokers: metadata.brokers().len(),
         partitions,
         replicas,

@@ -13,9 +13,10 @@ use ledger_core::{Epoch, Flags, Message, Nanos, SourceId};
 use ledger_log::{Log, LogOptions, LogPaths, OpenError};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use super::ack::{LogAck, log_key};
+use super::ack::{LogAck, log_key, source_key};
 use super::broker_tests::{Broker, EPOCH, Ledger, WAIT, sealed, until, value};
-use super::raw::RawCluster;
+use super::config::ForeignConfig;
+use super::raw::{RawCluster, RawRecord};
 use super::stories_tests::{all_once, carry, config, covered, reads, said};
 use super::topics::{acks_topic, events_topic};
 use super::{BusState, Intake, KafkaBus};
@@ -270,6 +271,154 @@ fn an_old_epoch_that_is_deleted(broker: &Broker) {
     }
 }
 
+/// All that a partition holds.
+fn records(cluster: &RawCluster, topic: &str, partition: i32) -> Vec<RawRecord> {
+    let mut all = Vec::new();
+    let mut take = |record| all.push(record);
+    cluster.read(topic, partition, 0, &mut take).unwrap();
+    all
+}
+
+/// Deleted, and there again under the same name.
+fn made_anew(cluster: &RawCluster, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+    cluster.delete(topic).unwrap();
+    until("it is made anew", || {
+        cluster.create(topic, partitions, settings).is_ok()
+    });
+}
+
+fn junk(partition: i32, count: usize) -> Vec<RawRecord> {
+    let record = RawRecord {
+        partition,
+        value: b"junk".to_vec(),
+        ..RawRecord::default()
+    };
+    vec![record; count]
+}
+
+fn write(cluster: &RawCluster, topic: &str, records: &[RawRecord]) {
+    let writer = cluster.writer(None).unwrap();
+    writer.send(topic, records).unwrap();
+    writer.flush().unwrap();
+}
+
+/// Another topic that has grown beyond what was read, and even holds the record that was read last.
+fn a_topic_made_anew_that_looks_the_same(broker: &Broker) {
+    let ledger = Ledger::of("same");
+    let mine = ledger.source("mine");
+    let intake = ledger.intake(broker);
+    reads(&intake);
+    let link = ledger.link(broker, &[mine.source]);
+    let mut bus = link.bus(mine.source);
+    let messages = sealed(&mine, 60);
+    speaks(&mut bus, mine.source);
+    carry(&mut bus, mine.source, &messages[..50]);
+    covered(&mut bus, mine.source, &messages[..50]);
+    intake.stop();
+    let cluster = RawCluster::plain(&broker.address);
+    let (topic, partition) = (events_topic("same"), mine.source.0 % 2);
+    let at = i32::try_from(partition).unwrap();
+    let before = records(&cluster, &topic, at);
+    assert_eq!(before.len(), 50);
+    // The twin: the same topic is read on.
+    let intake = ledger.intake(broker);
+    reads(&intake);
+    intake.stop();
+    assert_eq!(ledger.place(partition).unwrap().generation, 1);
+
+    made_anew(&cluster, &topic, 2, &[]);
+    write(&cluster, &topic, &junk(at, 49));
+    write(&cluster, &topic, &before[49..]);
+    let intake = ledger.intake(broker);
+    until("all of it is read", || intake.status().strays == 49);
+    assert_eq!(ledger.place(partition).unwrap().generation, 2);
+    assert_eq!(
+        said(&ledger, "the topic has another id"),
+        2,
+        "each partition"
+    );
+
+    // And while it is read, with more in it than was read before.
+    made_anew(&cluster, &topic, 2, &[]);
+    write(&cluster, &topic, &junk(at, 70));
+    carry(&mut bus, mine.source, &messages[50..]);
+    covered(&mut bus, mine.source, &messages);
+    until("all of it is read", || intake.status().strays == 49 + 70);
+    assert_eq!(ledger.place(partition).unwrap().generation, 3);
+    all_once(&ledger, mine.source, 60, true);
+    intake.stop();
+    let intake = ledger.intake(broker);
+    reads(&intake);
+    intake.stop();
+    assert_eq!(ledger.place(partition).unwrap().generation, 3);
+}
+
+/// A topic of another shipper is told by its id too.
+fn a_foreign_topic_made_anew(broker: &Broker) {
+    let ledger = Ledger::of("edge");
+    let cluster = RawCluster::plain(&broker.address);
+    cluster.create("edge", 1, &[]).unwrap();
+    let foreign = || ForeignConfig {
+        topic: "edge".to_owned(),
+        source: "edge".to_owned(),
+        platform: "postgresql".to_owned(),
+        field: None,
+        settings: [("form".to_owned(), "csvlog".to_owned())].into(),
+    };
+    write(&cluster, "edge", &junk(0, 5));
+    let records = || {
+        let status = ledger.log.status();
+        let edge = status.sources.into_iter().find(|one| one.name == "edge/0");
+        edge.map_or(0, |edge| edge.records)
+    };
+    let intake = ledger.intake_with(broker, |config| config.foreign.push(foreign()));
+    // The notice that it is read from now on, and what is none of the platform's records.
+    until("it is read", || records() == 6);
+    intake.stop();
+    // The last record is the same; those before it are not what was read.
+    made_anew(&cluster, "edge", 1, &[]);
+    write(&cluster, "edge", &junk(0, 5));
+    let intake = ledger.intake_with(broker, |config| config.foreign.push(foreign()));
+    until("it is read anew", || {
+        said(&ledger, "the topic has another id") == 1 && records() == 6
+    });
+    intake.stop();
+}
+
+/// Agents and ledger speak again when their topic was made anew.
+fn acknowledgements_made_anew(broker: &Broker) {
+    let ledger = Ledger::of("word");
+    let mine = ledger.source("mine");
+    let intake = ledger.intake(broker);
+    reads(&intake);
+    let link = ledger.link(broker, &[mine.source]);
+    let mut bus = link.bus(mine.source);
+    let messages = sealed(&mine, 40);
+    speaks(&mut bus, mine.source);
+    carry(&mut bus, mine.source, &messages[..20]);
+    covered(&mut bus, mine.source, &messages[..20]);
+    let cluster = RawCluster::plain(&broker.address);
+    let topic = acks_topic("word");
+    let before = cluster.watermarks(&topic, 0).unwrap().1;
+    // What the agent reads next lies beyond, as somebody writes on.
+    made_anew(&cluster, &topic, 1, &[("cleanup.policy", "compact")]);
+    let filler = RawRecord {
+        key: b"filler".to_vec(),
+        ..RawRecord::default()
+    };
+    let count = usize::try_from(before).unwrap() + 50;
+    write(&cluster, &topic, &vec![filler; count]);
+    carry(&mut bus, mine.source, &messages[20..]);
+    covered(&mut bus, mine.source, &messages);
+    until("all is said again", || {
+        let spoken = records(&cluster, &topic, 0);
+        let key = source_key(mine.source);
+        spoken.iter().any(|record| record.key == key.as_bytes())
+    });
+    all_once(&ledger, mine.source, 40, true);
+    intake.stop();
+}
+
 #[test]
 #[ignore = "needs servers"]
 fn what_is_believed_and_what_comes_again() {
@@ -278,6 +427,9 @@ fn what_is_believed_and_what_comes_again() {
         ("older", a_log_from_an_old_copy as fn(&Broker)),
         ("name", a_word_in_the_logs_name),
         ("epoch", an_old_epoch_that_is_deleted),
+        ("same", a_topic_made_anew_that_looks_the_same),
+        ("edge", a_foreign_topic_made_anew),
+        ("word", acknowledgements_made_anew),
     ] {
         println!("story {name}");
         story(&broker);
