@@ -64,6 +64,17 @@ impl Budget {
     }
 }
 
+/// What may follow the bytes that were read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Follows {
+    /// More of them, at any moment.
+    Soon,
+    /// Nothing for a while now.
+    NotNow,
+    /// Nothing any more.
+    Never,
+}
+
 /// How reading ended for now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stop {
@@ -172,7 +183,7 @@ impl Reading {
             if budget.is_spent() {
                 break Stop::Budget;
             }
-            if !self.step(false, budget, reread, out) && !self.read_more()? {
+            if !self.step(Follows::Soon, budget, reread, out) && !self.read_more()? {
                 break Stop::End;
             }
         };
@@ -195,8 +206,29 @@ impl Reading {
         reread: u64,
         out: &mut Vec<Record>,
     ) -> bool {
+        self.take_rest(Follows::Never, budget, reread, out)
+    }
+
+    /// Nothing has followed for a while: a record that waits only for what may go on with it is
+    /// taken. Says whether all such were taken.
+    pub(crate) fn pause(
+        &mut self,
+        budget: &mut Budget,
+        reread: u64,
+        out: &mut Vec<Record>,
+    ) -> bool {
+        self.take_rest(Follows::NotNow, budget, reread, out)
+    }
+
+    fn take_rest(
+        &mut self,
+        follows: Follows,
+        budget: &mut Budget,
+        reread: u64,
+        out: &mut Vec<Record>,
+    ) -> bool {
         while !budget.is_spent() {
-            if !self.step(true, budget, reread, out) {
+            if !self.step(follows, budget, reread, out) {
                 return true;
             }
         }
@@ -266,13 +298,18 @@ impl Reading {
     /// One step of the format; `false` if it needs more.
     fn step(
         &mut self,
-        at_end: bool,
+        follows: Follows,
         budget: &mut Budget,
         reread: u64,
         out: &mut Vec<Record>,
     ) -> bool {
         let input = self.buffer.get(self.start..).unwrap_or_default();
-        let (consumed, event, kind) = match self.format.next(input, at_end) {
+        let step = match follows {
+            Follows::Soon => self.format.next(input, false),
+            Follows::NotNow => self.format.pause(input),
+            Follows::Never => self.format.next(input, true),
+        };
+        let (consumed, event, kind) = match step {
             Step::NeedMore => return false,
             Step::Skip { consumed } => (consumed, None, RecordKind::Parsed),
             Step::Record { consumed, event } => (consumed, Some(event), RecordKind::Parsed),

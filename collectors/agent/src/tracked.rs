@@ -240,7 +240,8 @@ impl Tracked {
         }
     }
 
-    /// Nothing follows now. A file that nobody writes to any more is left.
+    /// Nothing follows now. Of a file that nobody writes to for a while, the last record is taken; one
+    /// that nobody writes to any more is left.
     fn at_end(&mut self, now: i64, budget: &mut Budget, out: &mut Vec<Record>) -> Taken {
         let Some(open) = &mut self.open else {
             return Taken::All;
@@ -265,8 +266,17 @@ impl Tracked {
             },
         };
         self.quiet = Some(quiet);
-        let left = quiet.ends >= 2 && now.saturating_sub(quiet.since) >= QUIET_NS;
-        if self.gzip || (left && !self.current) {
+        let still = quiet.ends >= 2 && now.saturating_sub(quiet.since) >= QUIET_NS;
+        if still && self.current && !self.gzip && open.has_rest() {
+            let before = out.len();
+            let all = open.pause(budget, self.position.reread, out);
+            if out.len() > before {
+                open.mark(&mut self.position);
+                self.dirty = true;
+            }
+            return if all { Taken::All } else { Taken::More };
+        }
+        if self.gzip || (still && !self.current) {
             if !open.finish(budget, self.position.reread, out) {
                 return Taken::More;
             }

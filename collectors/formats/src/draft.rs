@@ -9,7 +9,7 @@ use ledger_core::Nanos;
 use ledger_event::{Endpoint, Event, Metadata, OCSF_VERSION, Text};
 
 use crate::mask::{self, Dialect, MaskOptions, Masked};
-use crate::stream::{NotARow, Record};
+use crate::stream::{GOES_ON, NotARow, Record};
 use crate::text::{Digests, cut, without_open_number};
 use crate::zone::Time;
 
@@ -98,6 +98,12 @@ impl Source {
         draft.event.metadata.uid = Some(Text::from(uid.hex(16)));
         draft.event.unmapped.unparsed = Some(Text::from(reason.0));
         let mut raw = text;
+        if reason == GOES_ON {
+            let masked = mask::mask_whole(&raw);
+            if let Some(now) = draft.noted("raw_data", masked) {
+                raw = Cow::Owned(now);
+            }
+        }
         draft.raw(&mut raw);
         if draft.cut {
             raw = Cow::Owned(without_open_number(&raw).to_owned());

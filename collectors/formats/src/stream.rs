@@ -23,6 +23,8 @@ pub(crate) struct NotARow(pub(crate) &'static str);
 
 const OPEN: NotARow = NotARow("record ends without a line end");
 const NO_RECORD: NotARow = NotARow("a line that is no record");
+/// Without the record before it nobody can say what of its text is a secret.
+pub(crate) const GOES_ON: NotARow = NotARow("a line that goes on with the record before it");
 
 /// One native record: its bytes without the line end, and what is known when it was cut.
 pub(crate) struct Record<'i> {
@@ -89,6 +91,14 @@ impl Ending {
         }
     }
 
+    /// Whether a line goes on with the record before it; it is there as far as it is judged by.
+    fn goes_on(&self, line: &[u8]) -> bool {
+        match self {
+            Ending::Lines(lines) => lines.goes_on(line, true) == Some(true),
+            Ending::Csv(_) | Ending::Line => false,
+        }
+    }
+
     /// Where the record ends if it is one: found with less work than by [`Ending::feed`], which
     /// decides when the form cannot read what ends there.
     fn likely(&self, input: &[u8]) -> Option<usize> {
@@ -109,7 +119,7 @@ struct Long {
     /// How its end is found: as CSV, or as a line of bytes that are no record.
     ending: Ending,
     /// It is no record.
-    refused: bool,
+    refused: Option<NotARow>,
 }
 
 /// The reader of one stream.
@@ -119,6 +129,8 @@ pub(crate) struct Stream<F> {
     long: Option<Long>,
     /// Bytes that are no record were just passed: look for the beginning of one.
     lost: bool,
+    /// The record before was given, perhaps before all of its lines were there.
+    given: bool,
 }
 
 impl<F: Form> Stream<F> {
@@ -129,6 +141,7 @@ impl<F: Form> Stream<F> {
             offset: 0,
             long: None,
             lost: false,
+            given: false,
         }
     }
 
@@ -195,11 +208,16 @@ impl<F: Form> Stream<F> {
     fn line<'i>(&mut self, input: &'i [u8], at_end: bool, reason: NotARow) -> Step<'i> {
         self.lost = true;
         let offset = self.offset;
+        let long = if reason == GOES_ON {
+            GOES_ON
+        } else {
+            NO_RECORD
+        };
         match memchr::memchr(b'\n', input) {
             Some(end) if end <= WINDOW_MAX => {
                 let bytes = without_return(input.get(..end).unwrap_or(&[]));
                 if bytes.len() > RECORD_BYTES_MAX {
-                    return self.begin_long(input, Ending::Line, true);
+                    return self.begin_long(input, Ending::Line, Some(long));
                 }
                 self.refuse(
                     Record {
@@ -211,7 +229,7 @@ impl<F: Form> Stream<F> {
                     end + 1,
                 )
             }
-            _ if input.len() > WINDOW_MAX => self.begin_long(input, Ending::Line, true),
+            _ if input.len() > WINDOW_MAX => self.begin_long(input, Ending::Line, Some(long)),
             _ if at_end => self.refuse(
                 Record {
                     bytes: input,
@@ -226,7 +244,12 @@ impl<F: Form> Stream<F> {
     }
 
     /// Begins to cut a record, or a line of bytes that are none, that the window does not end.
-    fn begin_long<'i>(&mut self, input: &[u8], ending: Ending, refused: bool) -> Step<'i> {
+    fn begin_long<'i>(
+        &mut self,
+        input: &[u8],
+        ending: Ending,
+        refused: Option<NotARow>,
+    ) -> Step<'i> {
         // Only what is surely inside the record is taken here; its end is found by the next step.
         let taken = input.get(..RECORD_BYTES_MAX).unwrap_or(input);
         let mut long = Long {
@@ -304,7 +327,10 @@ impl<F: Form> Stream<F> {
             whole,
             offset: start,
         };
-        let reason = reason.or(refused.then_some(NO_RECORD));
+        let reason = match refused {
+            Some(GOES_ON) => refused,
+            refused => reason.or(refused),
+        };
         let made = match reason {
             Some(reason) => Err(Box::new((reason, record))),
             None => self.form.event(record),
@@ -383,8 +409,12 @@ impl<F: Form> Format for Stream<F> {
         }
         match self.form.begins(input, at_end) {
             None => return Step::NeedMore,
-            Some(false) => return self.line(input, at_end, NO_RECORD),
-            Some(true) => {}
+            Some(false) => {
+                self.given = self.given && self.form.ending().goes_on(input);
+                let reason = if self.given { GOES_ON } else { NO_RECORD };
+                return self.line(input, at_end, reason);
+            }
+            Some(true) => self.given = false,
         }
         let ending = self.form.ending();
         if let Some(end) = ending.likely(input) {
@@ -402,23 +432,38 @@ impl<F: Form> Format for Stream<F> {
                 let bytes = without_return(input.get(..end).unwrap_or(&[]));
                 self.whole(bytes, end + 1)
             }
-            Scan::Malformed(at) if at > WINDOW_MAX => self.begin_long(input, ending, false),
+            Scan::Malformed(at) if at > WINDOW_MAX => self.begin_long(input, ending, None),
             Scan::Malformed(_) => self.line(
                 input,
                 at_end,
                 NotARow("a quote in a field that does not end there"),
             ),
-            Scan::Open if input.len() > WINDOW_MAX => self.begin_long(input, ending, false),
+            Scan::Open if input.len() > WINDOW_MAX => self.begin_long(input, ending, None),
             Scan::Open if at_end => self.line(input, at_end, OPEN),
-            Scan::Undecided(_) if input.len() > WINDOW_MAX => self.begin_long(input, ending, false),
+            Scan::Undecided(_) if input.len() > WINDOW_MAX => self.begin_long(input, ending, None),
             Scan::Open | Scan::Undecided(_) => Step::NeedMore,
         }
+    }
+
+    fn pause<'i>(&mut self, input: &'i [u8]) -> Step<'i> {
+        let ending = match &self.long {
+            Some(long) => long.ending.clone(),
+            None => self.form.ending(),
+        };
+        if !matches!(ending, Ending::Lines(_)) || !input.ends_with(b"\n") {
+            return Step::NeedMore;
+        }
+        // The window ends with a line, so what ends here ends there too if nothing follows.
+        let step = self.next(input, true);
+        self.given |= matches!(step, Step::Record { .. } | Step::Unparsed { .. });
+        step
     }
 
     fn resume(&mut self, offset: u64) {
         self.offset = offset;
         self.long = None;
         self.lost = false;
+        self.given = offset > 0;
     }
 }
 

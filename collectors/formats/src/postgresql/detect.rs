@@ -89,6 +89,13 @@ impl Format for Detect {
         }
     }
 
+    fn pause<'i>(&mut self, input: &'i [u8]) -> Step<'i> {
+        match &mut self.form {
+            Some(form) => form.pause(input),
+            None => Step::NeedMore,
+        }
+    }
+
     fn resume(&mut self, offset: u64) {
         self.offset = offset;
         if let Some(form) = &mut self.form {

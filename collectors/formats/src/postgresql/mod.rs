@@ -172,4 +172,6 @@ mod forms_tests;
 #[cfg(test)]
 mod own_tests;
 #[cfg(test)]
+mod pause_tests;
+#[cfg(test)]
 mod tests;

@@ -108,7 +108,7 @@ impl Lines {
     }
 
     /// Whether a line goes on with the record before it; `None` when too little of it is there.
-    fn goes_on(&self, next: &[u8], at_end: bool) -> Option<bool> {
+    pub(crate) fn goes_on(&self, next: &[u8], at_end: bool) -> Option<bool> {
         match next.first() {
             None => return at_end.then_some(false),
             Some(b'\t') => return Some(true),
