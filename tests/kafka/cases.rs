@@ -269,11 +269,55 @@ fn second_ledger(broker: &Broker) {
     clone.wait().unwrap();
 }
 
+/// A log from an older copy, with which an operator goes on: its agents hear it though it says less
+/// than before, and everything is in it again.
+fn restored(broker: &Broker) {
+    let mut case = Case::running(broker, "restored");
+    let older = case.stage.copy("older");
+    case.stage.write(60);
+    case.stage.settle("the log goes on");
+    assert_eq!(case.stage.stop_ledger(), 0);
+    case.stage.restore(&older);
+    case.stage.start_ledger();
+    wait_for("an older copy stops", || {
+        let said = case.stage.messages("serve.log");
+        said.contains("--accept-restored").then_some(())
+    });
+    assert_ne!(case.stage.stop_ledger(), 0, "{}", case.stage.said());
+    // It does not start again by itself.
+    case.stage.start_ledger();
+    wait_for("it does not start", || {
+        let said = case.stage.messages("serve.log");
+        said.contains("holds the proof").then_some(())
+    });
+    assert_ne!(case.stage.stop_ledger(), 0, "{}", case.stage.said());
+    case.stage.start_restored();
+    case.stage.write(60);
+    // Numbers may begin again, so records are counted.
+    wait_for("all of it again", || {
+        let ran = case.stage.room.log(&["query", "--json"]);
+        let records = ran
+            .out
+            .lines()
+            .filter(|line| line.contains("\"raw_data\":"));
+        (records.count() >= 2 * 180).then_some(())
+    });
+    assert_eq!(case.stage.stop_agent(), 0, "{}", case.stage.said());
+    assert_eq!(case.stage.stop_ledger(), 0, "{}", case.stage.said());
+    let story = case.stage.check("restored");
+    assert_eq!(
+        story.count("conflict") + story.count("forged"),
+        0,
+        "{story:?}"
+    );
+    assert!(story.count("recovery") >= 1, "{story:?}");
+}
+
 #[test]
 #[ignore = "needs servers"]
 fn single_faults_are_named_recorded_and_recovered_from() {
     let broker = Broker::with_proxy();
-    let stories: [fn(&Broker); 8] = [
+    let stories: [fn(&Broker); 9] = [
         broker_away,
         topic_missing,
         partitions_change,
@@ -282,6 +326,7 @@ fn single_faults_are_named_recorded_and_recovered_from() {
         strangers,
         repeated_and_reordered,
         second_ledger,
+        restored,
     ];
     // Two at a time: most of a story is waiting.
     let next = std::sync::atomic::AtomicUsize::new(0);

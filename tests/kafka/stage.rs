@@ -104,6 +104,18 @@ impl Stage {
         self.ledger = Some(self.spawn(&args, "serve.log"));
     }
 
+    /// A ledger that goes on with a log that lacks what it had said.
+    pub(crate) fn start_restored(&mut self) {
+        self.end_ledger();
+        let args = [
+            "serve",
+            "--accept-restored",
+            "--config",
+            "ledger/custody.toml",
+        ];
+        self.ledger = Some(self.spawn(&args, "serve.log"));
+    }
+
     pub(crate) fn start_agent(&mut self) {
         self.end_agent();
         let args = ["collect", "--config", "agent.toml"];

@@ -78,7 +78,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     let Some(settings) = &config.kafka else {
         return Vec::new();
     };
-    let looks = probe(settings, config.paths.tenant()).into_iter();
+    let looks = probe(settings, config.paths.tenant(), config.paths.origin()).into_iter();
     let mut findings: Vec<Finding> = looks
         .map(|look| match look {
             Look::Well(what) => Finding::well(CHECK, what),

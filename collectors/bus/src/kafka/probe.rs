@@ -9,16 +9,19 @@
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use ledger_core::Origin;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
+use super::ack::origin_of;
 use super::client::{ANSWER_WAIT, KafkaFailed, Talk, consumer, settings};
 use super::config::LedgerSettings;
-use super::topics::{acks_topic, ensure, events_topic};
+use super::hearing::{acks_reader, from_beginning};
+use super::topics::{acks_topic, also_used_by, ensure, events_topic};
 
 /// From try to try within the time that one look may take.
 const STEP: Duration = Duration::from_millis(500);
@@ -36,10 +39,11 @@ pub enum Look {
     Wrong(String),
 }
 
-/// Looks at the brokers, and if one answers at both topics of `tenant`. Takes some seconds at most.
-pub fn probe(settings: &LedgerSettings, tenant: &str) -> Vec<Look> {
+/// Looks at the brokers, and if one answers at both topics of the tenant, for the log `origin`.
+/// Takes some seconds at most.
+pub fn probe(settings: &LedgerSettings, tenant: &str, origin: &Origin) -> Vec<Look> {
     let mut looks = Vec::new();
-    if let Err(failed) = look_at(settings, tenant, &mut looks) {
+    if let Err(failed) = look_at(settings, (tenant, origin), &mut looks) {
         looks.push(Look::Wrong(failed.to_string()));
     }
     looks
@@ -47,7 +51,7 @@ pub fn probe(settings: &LedgerSettings, tenant: &str) -> Vec<Look> {
 
 fn look_at(
     settings: &LedgerSettings,
-    tenant: &str,
+    (tenant, origin): (&str, &Origin),
     looks: &mut Vec<Look>,
 ) -> Result<(), KafkaFailed> {
     let talk = Talk::default();
@@ -83,7 +87,38 @@ fn look_at(
         found.cluster
     )));
     looks.extend(warnings.into_iter().map(Look::Note));
+    let other = other_log(settings, &talk, &acks_topic(tenant), origin)?;
+    looks.extend(other.map(Look::Note));
     Ok(())
+}
+
+/// Whether another log speaks on the acks topic, as far as it is read within a while.
+fn other_log(
+    settings: &LedgerSettings,
+    talk: &Talk,
+    topic: &str,
+    origin: &Origin,
+) -> Result<Option<String>, KafkaFailed> {
+    let brokers = settings.brokers();
+    let what = format!("reading topic {topic}");
+    let failed = |error: &KafkaError| KafkaFailed::of(error, &what, talk, brokers);
+    let client = acks_reader(brokers, talk)?;
+    from_beginning(&client, topic).map_err(|error| failed(&error))?;
+    let until = Instant::now() + ANSWER_WAIT;
+    while Instant::now() < until {
+        match client.poll(STEP) {
+            None => {}
+            Some(Ok(record)) => {
+                let said = record.key().and_then(origin_of);
+                if let Some(other) = said.filter(|said| said != origin) {
+                    return Ok(Some(also_used_by(topic, other.as_str())));
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => break,
+            Some(Err(error)) => return Err(failed(&error)),
+        }
+    }
+    Ok(None)
 }
 
 /// Asks until a broker answers, or it is clear that none will.

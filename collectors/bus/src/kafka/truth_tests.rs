@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use super::ack::{LogAck, log_key, source_key};
 use super::broker_tests::{Broker, EPOCH, Ledger, WAIT, sealed, until, value};
 use super::config::ForeignConfig;
+use super::probe::probe;
 use super::raw::{RawCluster, RawRecord};
 use super::stories_tests::{all_once, carry, config, covered, reads, said};
 use super::topics::{acks_topic, events_topic};
@@ -215,6 +216,25 @@ fn a_word_in_the_logs_name(broker: &Broker) {
     }
     assert_eq!(ledger.log.status().stopped, None);
     intake.stop();
+    let doctor = |ledger: &Ledger| {
+        let settings = ledger.settings(broker, |_| ());
+        let (tenant, origin) = (ledger.paths.tenant(), ledger.paths.origin());
+        format!("{:?}", probe(&settings, tenant, origin))
+    };
+    assert!(doctor(&ledger).contains("used by the log other.example.org"));
+    // Topics that it has for itself.
+    let own = Ledger::of("own");
+    let intake_of_own = own.intake(broker);
+    reads(&intake_of_own);
+    assert!(
+        intake_of_own
+            .status()
+            .warnings
+            .iter()
+            .all(|one| !one.contains("used by"))
+    );
+    intake_of_own.stop();
+    assert!(!doctor(&own).contains("used by"));
 
     // The twin: the log's own word does make an agent send again.
     let forged: MessageMac = [7; 32];
