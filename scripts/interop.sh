@@ -93,9 +93,16 @@ refuses "$python" interop/mldsa_check.py "$trust" "$cache/damaged"
 printf 'checkpoint: both refused another size\n'
 
 step events of the samples, by the schema of OCSF 1.8
-for file in "$samples"/*.csv; do
-    "$custody" parse --platform postgresql "$file" >"$cache/events.jsonl" || [ $? = 6 ]
+prefix='%m [%p] %q[user=%u,db=%d,app=%a,host=%h,sess=%c,line=%l,vxid=%v,xid=%x,qid=%Q] '
+valid() {
+    "$custody" parse "$@" >"$cache/events.jsonl" || [ $? = 6 ]
     "$python" scripts/ocsf_check.py "$cache/events.jsonl"
+}
+for file in "$samples"/pg*; do
+    valid --platform postgresql --set "log_line_prefix=$prefix" "$file"
+done
+for file in "$samples"/mariadb*; do
+    valid --platform mariadb "$file"
 done
 "$python" scripts/ocsf_check.py --self-test
 
