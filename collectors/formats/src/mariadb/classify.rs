@@ -136,6 +136,8 @@ fn statement(event: &mut Event<'_>, line: &Line<'_>) {
                 .map_or("[unknown]", |(_, kind)| kind);
             definition(event, activity, kind, statement.object(kind));
         }
+        // A statement within a text, or in a compound one.
+        _ if has_word(&line.object, "server_audit_") => application(event, 8, 4),
         _ => data(event, 4),
     }
 }

@@ -76,4 +76,6 @@ pub(crate) fn format(
 }
 
 #[cfg(test)]
+mod audit_tests;
+#[cfg(test)]
 mod tests;

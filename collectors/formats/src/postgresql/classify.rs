@@ -49,6 +49,11 @@ const AUDIT_SETTINGS: &[&str] = &[
     "log_truncate_on_rotation",
     "syslog_facility",
     "syslog_ident",
+    // pgaudit names the objects of definitions by event triggers, which these pass over.
+    "session_replication_role",
+    "event_triggers",
+    // The view of all settings, which can be updated.
+    "pg_settings",
 ];
 
 /// What RESET names when it resets every setting.
@@ -73,8 +78,10 @@ pub(crate) fn classify(event: &mut Event<'_>, command: &Command<'_>) {
     let sets = matches!(
         &*name,
         "SET" | "RESET" | "ALTER SYSTEM" | "ALTER ROLE" | "ALTER DATABASE"
-    ) || has_set_config(command.text);
+    ) || is_of_routine(&name)
+        || has_set_config(command.text);
     let change = match &*name {
+        "UPDATE" => updates_settings(command),
         "DO" => Statement::settings_inside(command.text)
             .into_iter()
             .find(|change| audit_severity(&change.name).is_some()),
@@ -92,17 +99,42 @@ pub(crate) fn classify(event: &mut Event<'_>, command: &Command<'_>) {
             altered(event, command, &statement);
         }
         (_, "DROP ROLE" | "DROP USER" | "DROP GROUP") => dropped(event, &statement),
-        ("CREATE" | "DROP", _) if name.ends_with("EXTENSION") && names_pgaudit(command.text) => {
-            event.classify(6002, if verb == "DROP" { 7 } else { 6 });
-            event.severity_id = Some(if verb == "DROP" { 4 } else { 3 });
+        ("CREATE" | "ALTER" | "DROP", _) if is_of_pgaudit(&name, command.text) => {
+            let (activity, severity) = match verb {
+                "CREATE" => (6, 3),
+                "DROP" => (7, 4),
+                _ => (8, 4),
+            };
+            event.classify(6002, activity);
+            event.severity_id = Some(severity);
             app(event);
         }
         _ => data_or_definition(event, command, verb, &name, &|| &*statement),
     }
 }
 
-fn names_pgaudit(text: &str) -> bool {
-    text.to_ascii_lowercase().contains("pgaudit")
+/// pgaudit's extension, or one of the event triggers that tell it what a definition names.
+fn is_of_pgaudit(name: &str, text: &str) -> bool {
+    let kind = name.ends_with(" EXTENSION") || name.ends_with(" EVENT TRIGGER");
+    kind && text.to_ascii_lowercase().contains("pgaudit")
+}
+
+/// A function can change settings while it runs, which no record tells.
+fn is_of_routine(name: &str) -> bool {
+    ["FUNCTION", "PROCEDURE", "ROUTINE"].iter().any(|kind| {
+        let verb = name.strip_suffix(kind).map(str::trim_end);
+        matches!(verb, Some("CREATE" | "ALTER"))
+    })
+}
+
+/// An update of the view of all settings changes them for the session.
+fn updates_settings(command: &Command<'_>) -> Option<SettingChange> {
+    let view = command.object_name == "pg_catalog.pg_settings"
+        || command.text.to_ascii_lowercase().contains("pg_settings");
+    view.then(|| SettingChange {
+        name: "pg_settings".to_owned(),
+        value: None,
+    })
 }
 
 /// The change of a setting of the audit, if the statement is one. RESET ALL of a server, a database

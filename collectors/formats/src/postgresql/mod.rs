@@ -168,6 +168,8 @@ pub(crate) fn format(
 }
 
 #[cfg(test)]
+mod audit_tests;
+#[cfg(test)]
 mod forms_tests;
 #[cfg(test)]
 mod own_tests;
