@@ -141,6 +141,17 @@ pub(crate) fn steps(source: &SourceStatus, now: Nanos) -> Vec<String> {
             plural(source.conflicts, "message", "messages")
         ));
     }
+    if source.lives > 0 {
+        let lost = match source.states_lost {
+            0 => String::new(),
+            count => format!(", {count} of them without its state"),
+        };
+        steps.push(format!(
+            "the agent of {name} began {}{lost}: its machine was restored or cloned, or its \
+             journal was lost; see `custody query kind:epoch`",
+            plural(source.lives, "other life", "other lives")
+        ));
+    }
     steps.extend(heartbeat_steps(source, now));
     if !source.gaps.is_empty() {
         steps.push(format!(
@@ -271,6 +282,8 @@ mod tests {
             }),
             conflicts: 0,
             forged: 0,
+            lives: 0,
+            states_lost: 0,
         }
     }
 
@@ -298,6 +311,10 @@ mod tests {
         check("is silent for 31.00 s", 31, &|_| ());
         check("wrong MAC", 30, &|source| source.forged = 1);
         check("had no place", 30, &|source| source.conflicts = 2);
+        check("began 1 other life:", 30, &|source| source.lives = 1);
+        check("2 of them without its state", 30, &|source| {
+            (source.lives, source.states_lost) = (3, 2);
+        });
         check("lacks 3 numbers", 30, &|source| {
             source.gaps.push(GapStatus {
                 stream: "record".to_owned(),

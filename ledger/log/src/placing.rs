@@ -337,6 +337,9 @@ impl Sequencer {
                 open_gaps: Some(state.gaps.len() as u64),
             };
             self.own_entry(turn, Kind::EPOCH, &facts.to_json())?;
+            let wrongs = turn.batch.wrongs.entry(state.id).or_default();
+            wrongs.lives += 1;
+            wrongs.states_lost += u64::from(facts.state_lost);
         }
         rule::open_epoch(state, message.epoch);
         Ok(())

@@ -25,11 +25,14 @@ pub(crate) struct Durable {
     pub(crate) wrongs: BTreeMap<SourceId, Wrongs>,
 }
 
-/// What came from a source since the log was opened and could not be placed.
+/// What came from a source since the log was opened and could not be placed, and how often its
+/// agent began anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wrongs {
     pub(crate) conflicts: u64,
     pub(crate) forged: u64,
+    pub(crate) lives: u64,
+    pub(crate) states_lost: u64,
 }
 
 /// What happened at the door since the log was opened.

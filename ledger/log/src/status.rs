@@ -84,6 +84,13 @@ pub struct SourceStatus {
     /// Messages in its name with a wrong MAC since the log was opened.
     #[serde(default)]
     pub forged: u64,
+    /// How often its agent began another life since the log was opened, and how often without
+    /// knowing of the one before.
+    #[serde(default)]
+    pub lives: u64,
+    /// See `lives`.
+    #[serde(default)]
+    pub states_lost: u64,
 }
 
 /// The last heartbeat of a source.
@@ -170,5 +177,7 @@ fn source_status(state: &SourceState, durable: &Durable) -> SourceStatus {
         heartbeat: durable.beats.get(&state.id).map(|one| beat(one)),
         conflicts: wrongs.conflicts,
         forged: wrongs.forged,
+        lives: wrongs.lives,
+        states_lost: wrongs.states_lost,
     }
 }

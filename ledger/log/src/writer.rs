@@ -227,6 +227,8 @@ impl Writer {
                 let wrongs = durable.wrongs.entry(source).or_default();
                 wrongs.conflicts += more.conflicts;
                 wrongs.forged += more.forged;
+                wrongs.lives += more.lives;
+                wrongs.states_lost += more.states_lost;
             }
             durable.ledger_time = batch.ledger_time;
             durable.edge = edge;
