@@ -42,14 +42,17 @@ pub fn run(
 
 fn follow(name: &str, mut follower: Follower, clock: &Clock, stop: &AtomicBool) {
     let mut failed: Option<String> = None;
+    let mut batches = 0;
     while !stop.load(Ordering::Relaxed) {
         match follower.step(clock()) {
             Ok(step) => {
-                if failed.take().is_some() {
+                // Reading ahead goes well on a full disk too: what shows is what was bound.
+                let is_well = step == Step::Idle || follower.batches() > batches;
+                if is_well && failed.take().is_some() {
                     tracing::info!(source = name, "the source is followed again");
                 }
                 if step == Step::Idle {
-                    thread::park_timeout(PAUSE);
+                    thread::sleep(PAUSE);
                 }
             }
             Err(error) => {
@@ -62,7 +65,8 @@ fn follow(name: &str, mut follower: Follower, clock: &Clock, stop: &AtomicBool) 
                     );
                 }
                 failed = Some(error);
-                thread::park_timeout(PAUSE_FAILED);
+                batches = follower.batches();
+                thread::sleep(PAUSE_FAILED);
             }
         }
     }

@@ -105,6 +105,8 @@ pub struct Follower {
     /// Much is to be read: this was, and is bound while more is read and what was bound before is
     /// sent.
     ahead: Option<Poll>,
+    /// Batches that were bound.
+    batches: u64,
     /// Bytes in use when a batch did not fit, and when a small one did not.
     narrow_at: Option<u64>,
     stuck_at: Option<u64>,
@@ -169,6 +171,7 @@ impl Follower {
             read_before: 0,
             warned: false,
             ahead: None,
+            batches: 0,
             narrow_at: None,
             stuck_at: None,
             journal: None,
@@ -212,6 +215,11 @@ impl Follower {
     /// How the agent is doing.
     pub fn status(&self) -> &AgentStatus {
         &self.status
+    }
+
+    /// How many batches of records were bound.
+    pub(crate) fn batches(&self) -> u64 {
+        self.batches
     }
 
     /// Why the log refuses this source, if it does.
@@ -398,6 +406,7 @@ impl Follower {
         self.status.notices += notices;
         self.status.masked += masked;
         self.status.read_bytes += bound.read_bytes;
+        self.batches += 1;
         if let Some(tailer) = &mut self.tailer {
             tell(tailer);
         }
