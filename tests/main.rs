@@ -3,6 +3,8 @@
 //! Not here: what one crate can test by itself; that lies beside its code.
 
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod databases;

@@ -2,6 +2,7 @@
 //! missing. Each refusal has a twin.
 
 use crate::reading_tests::{Answer, format_of, read};
+use crate::{FormatKeys, format_for};
 
 const NEW: &[u8] = include_bytes!("../../samples/mariadb1011-server_audit.log");
 const OLD: &[u8] = include_bytes!("../../samples/mariadb1011-server_audit.log.1");
@@ -98,4 +99,36 @@ fn a_lost_line_leaves_a_hole_in_the_numbers() {
     let holes = |numbers: Vec<i64>| numbers.windows(2).filter(|w| w[1] - w[0] > 1).count();
     assert_eq!(holes(numbers([line(1), line(2), line(3)].concat())), 0);
     assert_eq!(holes(numbers([line(1), line(3)].concat())), 1);
+}
+
+#[test]
+fn settings_are_refused_or_taken() {
+    let keys = FormatKeys {
+        digest_key: [0; 32],
+    };
+    for (name, bad, good) in [
+        ("form", "csvlog", "server_audit"),
+        ("timezone", "Mars", "America/New_York"),
+        ("query_log_limit", "1k", "65536"),
+        ("keep_first6", "1", "false"),
+    ] {
+        let made = |value: &str| {
+            let settings = [(name.to_owned(), value.to_owned())];
+            format_for("mariadb", &settings, &keys).map(drop)
+        };
+        let refused = made(bad).unwrap_err().to_string();
+        assert!(
+            refused.starts_with(&format!("setting {name} cannot be {bad}")),
+            "{refused}"
+        );
+        assert!(made(good).is_ok(), "{name}");
+    }
+    let unknown = [("zone".to_owned(), "x".to_owned())];
+    let refused = format_for("mariadb", &unknown, &keys)
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("has no setting zone"),
+        "{refused}"
+    );
 }
