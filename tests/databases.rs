@@ -57,6 +57,15 @@ fn typed(command: &mut Command, script: &[u8]) {
     client.wait().expect("an end");
 }
 
+/// Ends a day that others work on when it goes out of scope, also when a check failed.
+struct EndOfDay<'a>(&'a AtomicBool);
+
+impl Drop for EndOfDay<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Does it again and again, with the number of the round, until told to stop; once at least.
 fn again_and_again(stop: &AtomicBool, pause: Duration, mut round: impl FnMut(usize)) {
     for number in 1.. {

@@ -4,13 +4,13 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::story::{Followed, Story};
-use super::{Dice, again_and_again, typed};
+use super::{Dice, EndOfDay, again_and_again, typed};
 use crate::servers::Server;
 
 /// A harmless word that must be found wherever records are.
@@ -222,8 +222,11 @@ fn a_day_on_postgresql_arrives_exactly_once() {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let works = scope.spawn(|| day(&server, &stop));
-        story.kill_again_and_again(&mut dice, 30);
-        stop.store(true, Ordering::Relaxed);
+        let end = EndOfDay(&stop);
+        story.kill_again_and_again(&mut dice, 15);
+        story.suffer();
+        story.kill_again_and_again(&mut dice, 15);
+        drop(end);
         works.join().expect("a day");
     });
     server.stop();
@@ -234,6 +237,8 @@ fn a_day_on_postgresql_arrives_exactly_once() {
     println!("{} records, {} files", written[0].len(), forms[0].len());
     let ended = story.end(&written);
     ended.holds_exactly(0, &written[0]);
+    let noted = ended.notices.iter().any(|notices| !notices.is_empty());
+    assert!(noted, "files could not be read for a while");
     ended.holds_exactly(1, &written[1]);
     ended.hides(&SECRETS, &[MARKER], &forms.concat());
 }
