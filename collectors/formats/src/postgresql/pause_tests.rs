@@ -22,7 +22,12 @@ fn line(message: &str) -> String {
 }
 
 /// Bytes, whether understood, and the event.
-fn told(step: Step<'_>) -> Option<(usize, bool, String)> {
+type Told = (usize, bool, String);
+
+/// How a reader comes behind a record that may go on.
+type Way<'w> = &'w dyn Fn(&mut dyn Format) -> Told;
+
+fn told(step: Step<'_>) -> Option<Told> {
     let json = |event: &ledger_event::Event<'_>| String::from_utf8(event.to_json()).unwrap();
     match step {
         Step::Record { consumed, event } => Some((consumed, true, json(&event))),
@@ -77,7 +82,7 @@ fn what_goes_on_with_a_record_that_was_given_is_kept_without_its_text() {
             format.resume(record.len() as u64);
             (record.len(), true, String::new())
         };
-        let ways: [&dyn Fn(&mut dyn Format) -> (usize, bool, String); 2] = [&paused, &resumed];
+        let ways: [Way<'_>; 2] = [&paused, &resumed];
         for way in ways {
             let mut format = stderr();
             let (bytes, parsed, _) = way(&mut *format);
