@@ -159,6 +159,27 @@ fn contract(bus: &mut dyn Bus, mine: &Credentials) {
     let idle = bus.acknowledged(source, Duration::from_millis(1)).unwrap();
     assert_eq!((idle.marks, idle.missing), (last.marks, Vec::new()));
     assert!(!bus.lost(source), "what was sent is in the log");
+
+    // What is handed over before the answer to what was before it comes after that.
+    let more = sealed(mine, 10);
+    let handed = [&more[6..8], &more[8..]].map(|two| bus.hand_over(source, two.to_vec()));
+    let mut indexes = Vec::new();
+    for answer in handed {
+        match answer.wait().unwrap() {
+            Sent::Taken { outcomes, .. } => indexes.extend(outcomes.iter().map(|one| match one {
+                Outcome::Appended(index) => index.0,
+                other => panic!("{other:?}"),
+            })),
+            Sent::Carried => panic!("a door takes"),
+        }
+    }
+    assert_eq!(indexes.len(), 4);
+    assert!(indexes.is_sorted_by(|one, next| one < next), "{indexes:?}");
+    let refused = bus.hand_over(unknown, more[..1].to_vec()).wait();
+    assert!(
+        matches!(refused, Err(BusError::Refused { .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]

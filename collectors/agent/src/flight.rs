@@ -194,3 +194,115 @@ fn is_taken(sent: &Result<Sent, BusError>) -> bool {
         Err(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use collectors_bus::Acknowledged;
+    use ledger_core::{Flags, Index, TreeSize};
+
+    use super::*;
+
+    type Answer = Later<Result<Sent, BusError>>;
+
+    /// A bus whose answers are written down before.
+    struct Script {
+        handed: Arc<Mutex<Vec<u64>>>,
+        answers: VecDeque<Answer>,
+    }
+
+    impl Bus for Script {
+        fn send(&mut self, _: SourceId, _: &[Message]) -> Result<Sent, BusError> {
+            panic!("a flight hands over");
+        }
+
+        fn hand_over(&mut self, _: SourceId, messages: Vec<Message>) -> Answer {
+            self.handed.lock().unwrap().push(messages[0].sequence.0);
+            self.answers.pop_front().unwrap()
+        }
+
+        fn acknowledged(&mut self, _: SourceId, _: Duration) -> Result<Acknowledged, BusError> {
+            panic!("a flight does not ask");
+        }
+
+        fn lost(&mut self, _: SourceId) -> bool {
+            false
+        }
+    }
+
+    fn taken(outcome: Outcome) -> Result<Sent, BusError> {
+        Ok(Sent::Taken {
+            outcomes: vec![outcome],
+            size: TreeSize(9),
+        })
+    }
+
+    fn away() -> Result<Sent, BusError> {
+        let reason = "no".to_owned();
+        Err(BusError::Away { reason })
+    }
+
+    fn awaited(answer: Result<Sent, BusError>) -> Answer {
+        Later::Awaited(Box::new(|| answer))
+    }
+
+    /// Lets three frames go; gives those that were handed over, and whether each that came back
+    /// was taken.
+    fn fly_three(answers: Vec<Answer>) -> (Vec<u64>, Vec<bool>) {
+        let handed = Arc::new(Mutex::new(Vec::new()));
+        let script = Script {
+            handed: handed.clone(),
+            answers: answers.into(),
+        };
+        let mut flight = Flight::begin(SourceId(1), Box::new(script));
+        for n in 1..=3 {
+            flight.send(Parcel {
+                messages: vec![Message {
+                    stream: Stream::Record,
+                    epoch: Epoch(1),
+                    sequence: Sequence(n),
+                    prev: [0; 32],
+                    mac: [0; 32],
+                    flags: Flags::NONE,
+                    value: b"{}".to_vec(),
+                }],
+                behind: Cursor::default(),
+                epoch: Epoch(1),
+            });
+        }
+        let (_, landed) = flight.end();
+        let numbers = landed.iter().map(|one| one.heads[0].sequence.0);
+        assert!(numbers.eq(1..=landed.len() as u64), "in their order");
+        let handed = handed.lock().unwrap().clone();
+        let taken = landed.iter().map(|one| !one.is_refused()).collect();
+        (handed, taken)
+    }
+
+    #[test]
+    fn a_first_frame_with_a_wrong_key_is_the_only_one() {
+        let forged = || taken(Outcome::Forged(Index(1)));
+        let good = || taken(Outcome::Appended(Index(1)));
+        let answers = vec![awaited(forged()), awaited(good()), awaited(good())];
+        assert_eq!(fly_three(answers), (vec![1], vec![false]));
+        let answers = vec![awaited(good()), awaited(good()), awaited(good())];
+        assert_eq!(fly_three(answers), (vec![1, 2, 3], vec![true; 3]));
+    }
+
+    #[test]
+    fn nothing_goes_after_a_refusal_that_is_known() {
+        let good = || taken(Outcome::Appended(Index(1)));
+        let answers = vec![Later::Known(good()), Later::Known(away()), awaited(good())];
+        assert_eq!(fly_three(answers), (vec![1, 2], vec![true, false]));
+    }
+
+    #[test]
+    fn what_was_handed_over_before_a_refusal_was_known_is_not_said_to_be_taken() {
+        let good = || taken(Outcome::Appended(Index(1)));
+        let answers = vec![awaited(good()), awaited(away()), awaited(good())];
+        let (_, taken) = fly_three(answers);
+        assert_eq!(taken, [true, false]);
+    }
+}

@@ -92,7 +92,7 @@ impl<'a> Blocks<'a> {
             && !prefix.is_empty()
         {
             let mut block = [0; BLOCK];
-            put(&mut block, prefix.iter().chain(filling));
+            put(&mut block, &[prefix, filling]);
             (first, rest, open) = (Some(block), behind, &[]);
         }
         let (body, left) = rest.as_chunks();
@@ -102,12 +102,13 @@ impl<'a> Blocks<'a> {
         let ends = if left_len + 9 <= BLOCK { 1 } else { 2 };
         let mut end = [[0; BLOCK]; 2];
         let flat = end.as_flattened_mut();
-        put(flat, open.iter().chain(left).chain(&[0x80]));
-        let length_at = ends * BLOCK - 8;
-        put(
-            flat.get_mut(length_at..).unwrap_or_default(),
-            &bits.to_be_bytes(),
-        );
+        put(flat, &[open, left, &[0x80]]);
+        let last = end
+            .get_mut(ends - 1)
+            .and_then(|block| block.last_chunk_mut());
+        if let Some(length) = last {
+            *length = bits.to_be_bytes();
+        }
         Blocks {
             first,
             body,
@@ -134,9 +135,13 @@ impl<'a> Blocks<'a> {
     }
 }
 
-fn put<'b>(to: &mut [u8], from: impl IntoIterator<Item = &'b u8>) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = *from;
+/// Writes pieces one after the other.
+#[inline]
+fn put(mut to: &mut [u8], pieces: &[&[u8]]) {
+    for piece in pieces {
+        let (here, behind) = to.split_at_mut(piece.len());
+        here.copy_from_slice(piece);
+        to = behind;
     }
 }
 

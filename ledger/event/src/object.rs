@@ -245,13 +245,21 @@ macro_rules! fill_field {
 
 /// The body of one field's share of [`Known::read`](crate::own::Known::read).
 macro_rules! read_field {
-    (object, $field:expr, $comma_key:expr, $ty:ty, $from:ident, $place:ident) => {
-        if $from.eat_key(&mut $place, $comma_key) {
+    (object, $field:expr, $key:literal, $ty:ty, $from:ident, $place:ident) => {
+        if $from.eat_key(
+            &mut $place,
+            concat!("\"", $key, "\":"),
+            concat!(",\"", $key, "\":"),
+        ) {
             $field.read_in($from)?;
         }
     };
-    ($part:ident, $field:expr, $comma_key:expr, $ty:ty, $from:ident, $place:ident) => {
-        if $from.eat_key(&mut $place, $comma_key) {
+    ($part:ident, $field:expr, $key:literal, $ty:ty, $from:ident, $place:ident) => {
+        if $from.eat_key(
+            &mut $place,
+            concat!("\"", $key, "\":"),
+            concat!(",\"", $key, "\":"),
+        ) {
             $field = <$ty as $crate::object::Leaf>::present(
                 <<$ty as $crate::object::Leaf>::Wire as $crate::own::Known>::read($from)?,
             );
@@ -360,7 +368,7 @@ macro_rules! object {
                 let mut place = $crate::own::Place::First;
                 $(
                     $crate::object::read_field!(
-                        $kind, self.$field, concat!(",\"", $key, "\":"), $ty, from, place
+                        $kind, self.$field, $key, $ty, from, place
                     );
                 )*
                 let _ = place;

@@ -42,18 +42,18 @@ impl<'a> Cursor<'a> {
         Some(())
     }
 
-    /// Passes over `,"key":`, without the comma in the first place.
+    /// Passes over a key, with the comma before it unless it is the first. Both are constants, so
+    /// that each comparison is of a known length.
     #[inline]
-    pub(crate) fn eat_key(&mut self, place: &mut Place, comma_key: &str) -> bool {
-        let key = match place {
-            Place::First => comma_key.get(1..).unwrap_or_default(),
-            Place::Later => comma_key,
-        };
-        let is_there = self.eat(key).is_some();
-        if is_there {
-            *place = Place::Later;
+    pub(crate) fn eat_key(&mut self, place: &mut Place, key: &str, comma_key: &str) -> bool {
+        match place {
+            Place::Later => self.eat(comma_key).is_some(),
+            Place::First if self.eat(key).is_some() => {
+                *place = Place::Later;
+                true
+            }
+            Place::First => false,
         }
-        is_there
     }
 
     fn digits(&mut self) -> Option<u64> {

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use ledger_core::message::{Message, VALUE_MAX};
-use ledger_core::state::{Position, SOURCE_NAME_MAX, SourceState, Stream};
+use ledger_core::state::{Position, SourceState};
 use ledger_core::{Index, Nanos, SourceId, TreeSize};
 use ledger_event::facts::Lost;
 
 use crate::acknowledged::Acknowledged;
+use crate::bounds::{check_batch, check_name};
 use crate::later::Later;
-use crate::receipt::{OWN_KEYS, Receipts};
+use crate::receipt::Receipts;
 use crate::run::{Run, RunAnswer};
 use crate::shared::Shared;
 use crate::status::{LogStatus, StatusParts};
@@ -27,7 +28,8 @@ pub struct SourceSpec {
     pub platform: String,
 }
 
-/// Messages of one source, to be made durable together.
+/// Messages of one source. With positions they are durable together, after a crash all or none;
+/// without, one part after the other, and all of them before the answer.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The source.
@@ -461,52 +463,3 @@ pub const BATCH_MESSAGES_MAX: usize = ledger_core::frame::FRAME_ENTRIES_MAX / 4;
 
 /// Most positions of a batch.
 pub const BATCH_POSITIONS_MAX: usize = 64;
-
-pub(crate) fn check_batch(messages: &[Message], positions: &[Position]) -> Result<(), DoorError> {
-    if messages.len() > BATCH_MESSAGES_MAX {
-        let count = messages.len();
-        return Err(DoorError::TooMany {
-            count,
-            max: BATCH_MESSAGES_MAX,
-        });
-    }
-    for (number, message) in messages.iter().enumerate() {
-        let len = message.value.len();
-        if len > VALUE_MAX {
-            return Err(DoorError::TooLarge { number, len });
-        }
-        if message.stream == Stream::Snapshot {
-            return Err(DoorError::StreamNotTaken);
-        }
-    }
-    if positions.len() > BATCH_POSITIONS_MAX {
-        let count = positions.len();
-        return Err(DoorError::TooMany {
-            count,
-            max: BATCH_POSITIONS_MAX,
-        });
-    }
-    for position in positions {
-        let legal = (1..=255).contains(&position.key.len())
-            && !position.key.starts_with(OWN_KEYS)
-            && position.value.len() <= Position::VALUE_MAX;
-        if !legal {
-            return Err(DoorError::BadPosition {
-                key: position.key.chars().take(64).collect(),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn check_name(what: &'static str, value: &str) -> Result<(), DoorError> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || "._-:/@".contains(c);
-    if (1..=SOURCE_NAME_MAX).contains(&value.len()) && value.chars().all(legal) {
-        Ok(())
-    } else {
-        Err(DoorError::BadName {
-            what,
-            value: value.chars().take(64).collect(),
-        })
-    }
-}

@@ -27,6 +27,7 @@ mod acknowledged;
 mod arrays;
 mod at_rest;
 mod beats;
+mod bounds;
 mod clock;
 mod coverage;
 mod files;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded};
 use ledger_core::state::Position;
 
+use crate::bounds::check_batch;
 use crate::door::{
-    Appended, BATCH_MESSAGES_MAX, Batch, DoorError, InProcessDoor, Request, answered, check_batch,
-    gone,
+    Appended, BATCH_MESSAGES_MAX, Batch, DoorError, InProcessDoor, Request, answered, gone,
 };
 use crate::shared::Shared;
 

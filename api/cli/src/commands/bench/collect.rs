@@ -1,31 +1,26 @@
 //! `custody bench collect`: from a file to durable entries, through the agent's journal and the
-//! log's door, in one process.
+//! log's door, in one process, over TLS, or between two processes.
 //!
 //! The baseline reads the same file, finds its lines, and writes and syncs the bytes of the events
-//! in batches of the same size, as a journal must. Not here: TLS and a broker between the two.
+//! in batches of the same size, as a journal must. Not here: what is measured (`rig`), a broker
+//! between the two (`pipeline`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use collectors_agent::{
-    Allowed, Files, Follower, JournalBounds, Rotated, Setup, Step, Tailing, clock,
-};
-use collectors_bus::{Credentials, InProcess};
-use collectors_formats::{FormatKeys, format_for};
-use keys_secret::Keystore;
-use ledger_core::TreeSize;
-use ledger_log::bench::BenchError;
-use ledger_log::bench::measure::{disk_bytes, percentile, process_cpu, rss_mib, thread_cpu};
-use ledger_log::{Door as _, Log, LogOptions, LogPaths, SourceSpec, create_log};
+use ledger_log::bench::measure::{percentile, process_cpu, rss_mib, thread_cpu};
 
 use super::figures::Figures;
 use super::native::NativeForm;
 use crate::commands::Context;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use rig::{Over, Rig};
+
+mod rig;
 
 /// How much.
 #[derive(Args, Debug)]
@@ -37,6 +32,9 @@ pub struct CollectArgs {
     /// The form of its records
     #[arg(long, value_name = "FORM", default_value = "csvlog")]
     form: NativeForm,
+    /// What lies between the agent and the log
+    #[arg(long, value_name = "WAY", default_value = "in-process")]
+    over: Over,
 }
 
 /// Records that are written one at a time, each to its durable entry.
@@ -54,151 +52,97 @@ pub(super) fn run(args: &CollectArgs, context: &Context) -> Result<Exit, Command
     Ok(Exit::Done)
 }
 
-/// An agent and a log.
-struct Rig {
-    log: Log,
-    follower: Follower,
-    clock: clock::Clock,
-    file: PathBuf,
-    journal: PathBuf,
-    paths: LogPaths,
-}
-
 fn measured(folder: &Path, args: &CollectArgs, context: &Context) -> Result<Figures, CommandError> {
     let io = || CommandError::file("using", folder);
     let file = folder.join("audit.log");
     context.output.say("writing the file");
     let bytes = write(&file, args.form, args.entries).map_err(io())?;
-    let mut rig = Rig::new(folder, file, args.form)?;
     let entries = args.entries as f64;
     context.output.say("file to durable");
     let (begun, cpu) = (Instant::now(), process_cpu());
-    let threads = thread_cpu().map_err(io())?;
+    let mut rig = Rig::new(folder, &file, (args.form, args.over))?;
+    let begun = match args.over {
+        // An agent of its own begins with its process.
+        Over::Process => begun,
+        Over::InProcess | Over::Tls => Instant::now(),
+    };
     rig.until(args.entries)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let cpu = (process_cpu() - cpu).as_secs_f64() * 1e6 / entries;
     let mut figures = Figures {
         name: "collect".to_owned(),
         entries: args.entries,
         record_bytes: bytes as f64 / entries,
         seconds,
         per_s: entries / seconds,
-        cpu_us_per: cpu,
+        cpu_us_per: (process_cpu() - cpu).as_secs_f64() * 1e6 / entries,
         rss_mib: rss_mib().map_err(io())?,
         ..Figures::default()
     };
-    let mut of_log = 0.0;
-    for (name, after) in thread_cpu().map_err(io())? {
-        let spent = after - threads.get(&name).copied().unwrap_or_default();
-        if name.starts_with("cst-") {
-            let cost = spent.as_secs_f64() * 1e6 / entries;
-            of_log += cost;
-            figures.stages.insert(format!("thread {name}"), cost);
-        }
-    }
-    figures.stages.insert("agent".to_owned(), cpu - of_log);
-    let written = rig
-        .follower
-        .status()
-        .journal_bytes
-        .max(disk_bytes(&rig.journal).map_err(io())?);
-    let stored = disk_bytes(&rig.paths.folder()).map_err(io())?;
-    figures.disk_bytes_per = (stored + written) as f64 / entries;
+    share(&mut figures, &rig, entries).map_err(io())?;
+    figures.disk_bytes_per = rig.disk_bytes().map_err(io())? as f64 / entries;
     context.output.say("raw loop");
     figures.event_bytes = event_bytes(args.form)?;
-    let raw = raw(folder, &rig.file).map_err(io())?;
+    let raw = raw(folder, &file).map_err(io())?;
     figures.raw_per_s = entries / raw.as_secs_f64();
     figures.ratio = figures.per_s / figures.raw_per_s;
-    context.output.say("one record at a time");
-    let mut times = rig.singles(args)?;
+    let mut times = match args.over {
+        // It looks for more a few times a second.
+        Over::Process => Vec::new(),
+        Over::InProcess | Over::Tls => {
+            context.output.say("one record at a time");
+            singles(&mut rig, &file, args)?
+        }
+    };
     figures.p50_us = percentile(&mut times, 50);
     figures.p99_us = percentile(&mut times, 99);
-    rig.log.close().map_err(bench)?;
+    rig.close()?;
     Ok(figures)
 }
 
-impl Rig {
-    fn new(folder: &Path, file: PathBuf, form: NativeForm) -> Result<Rig, CommandError> {
-        let paths = LogPaths::new(&folder.join("log"), "bench.example", "main", "2026");
-        let paths = paths.map_err(bench)?;
-        create_log(&paths).map_err(bench)?;
-        let (log, _) = Log::open(&paths, &LogOptions::default())?;
-        let mut door = log.door();
-        let spec = SourceSpec {
-            name: "bench".to_owned(),
-            platform: form.platform().to_owned(),
-        };
-        let source = door.register_keyed(&spec).map_err(bench)?.id;
-        let size = door.status().map_err(bench)?.size;
-        door.wait_published(TreeSize(size)).map_err(bench)?;
-        let key = Keystore::open(&paths.keys())?.source_key(source)?;
-        let credentials = Credentials { source, key };
-        let keys = FormatKeys {
-            digest_key: credentials.digest_key(),
-        };
-        let settings = [("form".to_owned(), form.name().to_owned())];
-        let platform = form.platform();
-        let journal = folder.join("journal");
-        let setup = Setup {
-            credentials,
-            dir: journal.clone(),
-            bounds: JournalBounds::of_quota(1 << 30),
-            heartbeat_every_ns: 60_000_000_000,
-        };
-        let tailing = Tailing {
-            files: Files::named(&file).map_err(|error| CommandError::Usage(error.to_string()))?,
-            format: Box::new(move || format_for(platform, &settings, &keys).ok()),
-            copytruncate: Allowed::No,
-            rotated: Rotated::Read,
-        };
-        let bus = Box::new(InProcess::new(log.door()));
-        Ok(Rig {
-            follower: Follower::open(setup, tailing, bus)?,
-            log,
-            clock: clock::system(),
-            file,
-            journal,
-            paths,
-        })
-    }
-
-    /// Steps until so many records are durable in the log.
-    fn until(&mut self, records: u64) -> Result<(), CommandError> {
-        loop {
-            let step = self.follower.step((self.clock)())?;
-            if step == Step::Idle && self.records() >= records {
-                return Ok(());
-            }
+/// Whose the CPU was: the log's threads, the server's, and the agent's, which are all others here
+/// or another process.
+fn share(figures: &mut Figures, rig: &Rig, entries: f64) -> Result<(), std::io::Error> {
+    let mut agent = figures.cpu_us_per;
+    let mut server = 0.0;
+    for (name, spent) in thread_cpu()? {
+        let cost = spent.as_secs_f64() * 1e6 / entries;
+        if name.starts_with("cst-") {
+            agent -= cost;
+            figures.stages.insert(format!("thread {name}"), cost);
+        } else if name.starts_with("actix") || name == "http" {
+            agent -= cost;
+            server += cost;
         }
     }
-
-    /// Records that the log holds: what it holds of itself is a handful.
-    fn records(&mut self) -> u64 {
-        let sources = self.log.status().sources;
-        sources
-            .iter()
-            .map(|source| source.records)
-            .max()
-            .unwrap_or(0)
+    if server > 0.0 {
+        figures.stages.insert("server".to_owned(), server);
     }
-
-    fn singles(&mut self, args: &CollectArgs) -> Result<Vec<Duration>, CommandError> {
-        let path = self.file.clone();
-        let failed = || CommandError::file("writing", &path);
-        let mut file = OpenOptions::new()
-            .append(true)
-            .open(&self.file)
-            .map_err(failed())?;
-        let mut times = Vec::new();
-        for number in args.entries..args.entries + SINGLES {
-            let text = args.form.text(number, 1);
-            let begun = Instant::now();
-            file.write_all(text.as_bytes()).map_err(failed())?;
-            self.until(number + 1)?;
-            times.push(begun.elapsed());
-        }
-        Ok(times)
+    if let Some((spent, rss_mib)) = rig.apart()? {
+        // What is left of this process waits and looks.
+        agent = spent.as_secs_f64() * 1e6 / entries;
+        figures.cpu_us_per += agent;
+        figures.agent_rss_mib = Some(rss_mib);
     }
+    figures.stages.insert("agent".to_owned(), agent);
+    Ok(())
+}
+
+/// Times from writing a record to its durable entry.
+fn singles(rig: &mut Rig, file: &Path, args: &CollectArgs) -> Result<Vec<Duration>, CommandError> {
+    let failed = || CommandError::file("writing", file);
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(file)
+        .map_err(failed())?;
+    let mut times = Vec::new();
+    for number in args.entries..args.entries + SINGLES {
+        let text = args.form.text(number, 1);
+        let begun = Instant::now();
+        file.write_all(text.as_bytes()).map_err(failed())?;
+        rig.until(number + 1)?;
+        times.push(begun.elapsed());
+    }
+    Ok(times)
 }
 
 /// Writes the file; gives its length.
@@ -242,8 +186,4 @@ fn raw(folder: &Path, file: &Path) -> Result<Duration, std::io::Error> {
 /// Mean length of the event of a record.
 fn event_bytes(form: NativeForm) -> Result<f64, CommandError> {
     Ok(super::parse::measured(form, 1000)?.event_bytes)
-}
-
-fn bench(error: impl Into<BenchError>) -> CommandError {
-    error.into().into()
 }

@@ -37,6 +37,9 @@ pub(super) struct Figures {
     pub(super) p99_us: f64,
     /// Largest memory of the process in MiB.
     pub(super) rss_mib: f64,
+    /// Largest memory of an agent that is a process of its own, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agent_rss_mib: Option<f64>,
     /// Bytes that are on disk for each record at the end.
     pub(super) disk_bytes_per: f64,
     /// CPU of each stage for each record.
@@ -80,6 +83,8 @@ impl Figures {
             ("one record", latency),
             ("memory", format!("{:.0} MiB", self.rss_mib)),
         ];
+        let agent = self.agent_rss_mib.iter();
+        fields.extend(agent.map(|mib| ("memory of the agent", format!("{mib:.0} MiB"))));
         let forms = self.forms.iter();
         fields.extend(forms.map(|form| (form.name.as_str(), speed(form))));
         let stages = self.stages.iter();
