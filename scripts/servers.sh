@@ -7,12 +7,15 @@
 #                                   makes a fresh server in DIR, or starts again the one that lies
 #                                   there on the port that it had; prints one line of key=value.
 #                                   NAME: postgresql, mariadb, kafka, kafka-secure
+#   servers.sh acls DIR ARGUMENT... kafka-acls for the kafka-secure in DIR, as its administrator
 #   servers.sh stop DIR             stops it, by the process id in DIR/pid
 #   servers.sh up | down            all of them under .cache/servers
 #
 # PostgreSQL refuses to run as root, so that root starts it as the user postgres, and MariaDB as the
 # user mysql: both need to reach DIR. kafka-secure has a second listener, SASL_SSL with SCRAM-SHA-512
-# and a certificate of an authority made for it alone: DIR/ca.pem, user custody, DIR/password.
+# and a certificate of an authority made for it alone: DIR/ca.pem, user custody, DIR/password. There
+# custody may do everything, as may whoever comes by the first listener; the users custody-ledger
+# and custody-agent-orders, of the same password, may do what `servers.sh acls DIR` gives them.
 # With KAFKA_PROXY_PORT set when it is made, a broker has a listener behind a proxy on that port of
 # loopback, which passes on to `behind_port`: clients that come through it are sent through it.
 set -euo pipefail
@@ -256,7 +259,7 @@ start_kafka() {
 
 # make_kafka DIR PORT [secure]: settings, keys and an empty storage.
 make_kafka() {
-    local dir=$1 port=$2 secure=${3:-} control id scram=() settings=$1/server.properties
+    local dir=$1 port=$2 secure=${3:-} control id name scram=() settings=$1/server.properties
     control=$(free_port)
     local listeners="PLAINTEXT://127.0.0.1:$port" protocols=PLAINTEXT:PLAINTEXT
     if [ -n "$secure" ]; then
@@ -296,13 +299,17 @@ CONF
         make_keys "$dir"
         cat >>"$settings.new" <<CONF
 sasl.enabled.mechanisms=SCRAM-SHA-512
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:custody
 listener.name.secure.ssl.keystore.type=PEM
 listener.name.secure.ssl.keystore.location=$dir/server.pem
 listener.name.secure.scram-sha-512.sasl.jaas.config=\
 org.apache.kafka.common.security.scram.ScramLoginModule required;
 CONF
         openssl rand -hex 16 >"$dir/password"
-        scram=(--add-scram "SCRAM-SHA-512=[name=custody,password=$(cat "$dir/password")]")
+        for name in custody custody-ledger custody-agent-orders; do
+            scram+=(--add-scram "SCRAM-SHA-512=[name=$name,password=$(cat "$dir/password")]")
+        done
     fi
     id=$(perl -MMIME::Base64=encode_base64url -e \
         'open my $f, "<", "/dev/urandom"; read $f, my $b, 16; print encode_base64url($b)')
@@ -329,6 +336,13 @@ make_keys() {
             -extfile server.ext -out server.crt
         cat server.key server.crt ca.pem >server.pem
     ) 2>"$dir/keys.log" || fail "no certificate was made; see $dir/keys.log"
+}
+
+acls() {
+    local dir=$1
+    shift
+    java -XX:TieredStopAtLevel=1 -cp "$lib/*" org.apache.kafka.tools.AclCommand \
+        --bootstrap-server "127.0.0.1:$(cat "$dir/port")" "$@"
 }
 
 # --- stop ------------------------------------------------------------------------------------
@@ -371,6 +385,10 @@ stop_all() {
     done
 }
 
+if [ "${1:-}" = acls ] && [ "$#" -gt 2 ]; then
+    acls "${@:2}"
+    exit
+fi
 case "${1:-} $#" in
 'install 1') install ;;
 'start 3' | 'start 4') start "${@:2}" ;;
@@ -378,7 +396,7 @@ case "${1:-} $#" in
 'up 1') start_all ;;
 'down 1') stop_all ;;
 *)
-    sed -n '2,19s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,20s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -113,6 +113,20 @@ impl Server {
             .unwrap_or_else(|| panic!("nothing is known of {key}: {:?}", self.facts))
     }
 
+    /// `kafka-acls` for a `kafka-secure`, as its administrator.
+    pub(crate) fn acls(&self, args: &[&str]) {
+        let output = Command::new("bash")
+            .arg(root().join("scripts/servers.sh"))
+            .arg("acls")
+            .arg(self.dir())
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .expect("bash");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+    }
+
     fn script(&self, args: &[&str]) -> String {
         let output = self.tell(args);
         let said = String::from_utf8_lossy(&output.stderr);

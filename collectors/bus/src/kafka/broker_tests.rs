@@ -23,7 +23,7 @@ use super::{BrokersConfig, BusState, Intake, KafkaLink, LedgerConfig, LedgerSett
 use crate::bus::{Bus as _, Sent};
 use crate::chain::{Chain, Credentials};
 
-pub(super) const WAIT: Duration = Duration::from_secs(30);
+pub(super) const WAIT: Duration = Duration::from_secs(120);
 pub(super) const EPOCH: Epoch = Epoch(1_795_000_000);
 
 /// A broker of its own, stopped when dropped.

@@ -16,7 +16,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{BorrowedMessage, DeliveryResult};
 use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaRespErr;
 
@@ -215,7 +215,7 @@ impl KafkaFailed {
 fn right(what: &str) -> String {
     for (tried, right) in RIGHTS {
         if let Some(object) = what.strip_prefix(tried) {
-            return format!("{right} {object}");
+            return format!("{right} {}", object.trim_start());
         }
     }
     "the right".to_owned()
@@ -450,6 +450,18 @@ pub(crate) fn consumer(
         .map_err(|error| KafkaFailed::of(&error, "making a consumer", talk, brokers))
 }
 
+/// The next record or error. The client asks who coordinates its group, which nobody here joins:
+/// that it may not know is passed over, so that no right on a group is needed.
+pub(crate) fn poll(
+    client: &BaseConsumer<Talk>,
+    wait: Duration,
+) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
+    client.poll(wait).filter(|polled| {
+        let error = polled.as_ref().err();
+        !error.is_some_and(|error| is(error, RDKafkaErrorCode::GroupAuthorizationFailed))
+    })
+}
+
 /// Waits for an answer of the administration interface.
 pub(crate) fn wait_for<T>(answer: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
@@ -482,6 +494,7 @@ pub(crate) fn code(code: RDKafkaRespErr) -> RDKafkaErrorCode {
 #[cfg(test)]
 mod tests {
     use super::super::config::BrokersConfig;
+    use super::super::notice::Notice;
     use super::*;
 
     #[test]
@@ -507,5 +520,76 @@ mod tests {
         assert!(matches!(refused, KafkaFailed::NotAllowed { .. }));
         let other = create(RDKafkaErrorCode::InvalidReplicationFactor);
         assert!(matches!(other, KafkaFailed::Failed { .. }));
+    }
+
+    /// What an operator may meet, and what the manual's page says that it says.
+    fn said() -> Vec<String> {
+        let word = || "x".to_owned();
+        let failed = [
+            KafkaFailed::Away {
+                brokers: word(),
+                reason: word(),
+            },
+            KafkaFailed::LoginRefused {
+                brokers: word(),
+                reason: word(),
+            },
+            KafkaFailed::NotAllowed {
+                what: "writing to topic x".to_owned(),
+            },
+            KafkaFailed::TooLarge { what: word() },
+            KafkaFailed::NoTopic { topic: word() },
+            KafkaFailed::OtherCluster {
+                brokers: word(),
+                found: word(),
+                known: word(),
+            },
+            KafkaFailed::Fenced { topic: word() },
+        ];
+        let counted = super::super::place::Counted {
+            from: 1,
+            to: 2,
+            records: 3,
+            bytes: 4,
+        };
+        let notices = [
+            Notice::Lost { from: 1, count: 1 },
+            Notice::Unreadable { from: 1, count: 1 },
+            Notice::Anew { next: 1, why: "x" },
+            Notice::Junk(counted),
+        ];
+        let failed = failed.iter().map(KafkaFailed::to_string);
+        let notices = notices.iter().map(|one| one.message("x"));
+        failed.chain(notices).collect()
+    }
+
+    #[test]
+    fn the_manual_has_the_words_of_every_message() {
+        let page = include_str!("../../../../docs/operating/kafka.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+        let phrases: Vec<&str> = rows.filter_map(|row| row.split("` |").next()).collect();
+        let has = |text: &str, phrase: &str| {
+            let mut rest = text;
+            phrase.split('…').all(|part| {
+                let found = rest.find(part).map(|at| &rest[at + part.len()..]);
+                rest = found.unwrap_or_default();
+                found.is_some()
+            })
+        };
+        assert!(!has("no broker of x", "no broker of … answers"));
+        for text in said() {
+            let named = phrases.iter().any(|phrase| has(&text, phrase));
+            assert!(named, "not in the manual: {text}");
+        }
+        // Those of `topics` and `places` are made of texts, which stand in the sources.
+        let sources = concat!(include_str!("topics.rs"), include_str!("places.rs"));
+        let sources = sources.replace("{}", "x").replace("\\\n", "");
+        let table = page.split("| it says |").nth(1).unwrap();
+        let table = table.split("\n\n").next().unwrap();
+        for row in table.lines().filter_map(|line| line.strip_prefix("| `")) {
+            let phrase = row.split("` |").next().unwrap();
+            let named = said().iter().any(|text| has(text, phrase));
+            assert!(named || has(&sources, phrase), "nobody says: {phrase}");
+        }
     }
 }

@@ -9,7 +9,10 @@ use ledger_event::{Event, Text};
 use serde_json::Value;
 
 use super::config::ForeignConfig;
-use super::notice::{Unread, stray_of};
+use super::notice::{Unread, Whole, stray_of};
+
+/// Most bytes of a record that are read.
+pub(crate) const RECORD_BYTES_MAX: usize = 8 << 20;
 
 /// Reads the records of one partition of a foreign topic.
 pub(crate) struct Foreign {
@@ -44,12 +47,15 @@ impl Foreign {
 
     /// The event of a record; `place` is its topic, partition and offset, `at` the broker's time of
     /// it. What cannot be read is kept, masked, with the reason.
-    pub(crate) fn event(&self, value: &[u8], place: &str, at: Nanos) -> Vec<u8> {
-        let Some(line) = self.line(value) else {
-            return stray_of(&Unread::NoField, place, value, at);
+    pub(crate) fn event(&self, whole: &Whole<'_>, place: &str, at: Nanos) -> Vec<u8> {
+        if whole.bytes.len() < whole.len {
+            return stray_of(&Unread::TooLarge, place, whole, at);
+        }
+        let Some(line) = self.line(whole.bytes) else {
+            return stray_of(&Unread::NoField, place, whole, at);
         };
         let Ok(mut format) = self.format() else {
-            return stray_of(&Unread::NoField, place, value, at);
+            return stray_of(&Unread::NoField, place, whole, at);
         };
         let mut input = line.as_slice();
         while !input.is_empty() {
@@ -63,13 +69,13 @@ impl Foreign {
             let rest = input.get(consumed..).unwrap_or_default();
             if let Some(event) = event {
                 if !rest.iter().all(u8::is_ascii_whitespace) {
-                    return stray_of(&Unread::MoreThanOne, place, value, at);
+                    return stray_of(&Unread::MoreThanOne, place, whole, at);
                 }
                 return placed(*event, place);
             }
             input = rest;
         }
-        stray_of(&Unread::Nothing, place, value, at)
+        stray_of(&Unread::Nothing, place, whole, at)
     }
 
     /// The native line with its end.

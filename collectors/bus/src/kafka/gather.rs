@@ -12,7 +12,7 @@ use ledger_log::door::BATCH_MESSAGES_MAX;
 use ledger_log::{Batch, RUN_BATCHES_MAX, Run};
 
 use super::form::Head;
-use super::place::{LastRecord, PartitionPlace};
+use super::place::{Counted, LastRecord, PartitionPlace};
 
 /// Most messages that are gathered before they are handed over.
 pub(crate) const GATHERED_MAX: usize = 4096;
@@ -27,6 +27,8 @@ const _: () = assert!(GATHERED_MAX <= BATCH_MESSAGES_MAX && SOURCES_MAX < RUN_BA
 pub(crate) struct Gathered {
     place: PartitionPlace,
     groups: Vec<(SourceId, Vec<Message>)>,
+    /// Records were counted since the last hand-over, so that the place alone is news.
+    counts: bool,
 }
 
 impl Gathered {
@@ -34,6 +36,7 @@ impl Gathered {
         Gathered {
             place,
             groups: Vec::new(),
+            counts: false,
         }
     }
 
@@ -43,7 +46,7 @@ impl Gathered {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.groups.is_empty() && !self.counts
     }
 
     /// Whether it has as many sources as a run should.
@@ -60,6 +63,29 @@ impl Gathered {
     /// An event that the ledger made of the record `last`, as the next one of `source`.
     pub(crate) fn own(&mut self, source: SourceId, value: Vec<u8>, last: LastRecord) {
         self.pass(last);
+        let message = self.numbered(value);
+        self.push(source, message);
+    }
+
+    /// A record of so many bytes that is no message and not kept.
+    pub(crate) fn count(&mut self, last: LastRecord, bytes: u64) {
+        self.pass(last);
+        self.counts = true;
+        let at = last.offset;
+        let counted = self.place.counted.get_or_insert(Counted {
+            from: at,
+            to: at,
+            records: 0,
+            bytes: 0,
+        });
+        counted.to = at;
+        counted.records = counted.records.saturating_add(1);
+        counted.bytes = counted.bytes.saturating_add(bytes);
+    }
+
+    /// The notice of what was counted until now.
+    pub(crate) fn told(&mut self, source: SourceId, value: Vec<u8>) {
+        self.place.counted = None;
         let message = self.numbered(value);
         self.push(source, message);
     }
@@ -102,6 +128,7 @@ impl Gathered {
 
     /// Takes what was gathered as a run that carries `positions`.
     pub(crate) fn take(&mut self, positions: Vec<Position>) -> Run {
+        self.counts = false;
         let groups = std::mem::take(&mut self.groups).into_iter();
         let batches = groups.map(|(source, messages)| Batch {
             source,

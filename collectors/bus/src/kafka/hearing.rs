@@ -21,7 +21,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::ack::{ACK_BYTES_MAX, SourceAck, ack_mac, source_of};
-use super::client::{KafkaFailed, Talk, consumer, left};
+use super::client::{KafkaFailed, Talk, consumer, left, poll};
 use super::config::Brokers;
 use super::form::H_MAC;
 use super::headers::reading_headers;
@@ -171,7 +171,7 @@ impl Ear {
                 began = from_beginning(&client, &self.topic);
                 continue;
             }
-            let polled = client.poll(POLL);
+            let polled = poll(&client, POLL);
             let changes = self.talk.ids().changes();
             if changes != heard {
                 heard = changes;

@@ -17,7 +17,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::ack::{ACK_BYTES_MAX, LogAck, origin_of};
-use super::client::{KafkaFailed, Talk};
+use super::client::{KafkaFailed, Talk, poll};
 use super::hearing::acks_reader;
 use super::intake::Context;
 
@@ -89,7 +89,7 @@ impl<'c> LastWord<'c> {
         };
         let until = Instant::now() + READ_WAIT;
         while Instant::now() < until && !self.context.stop.load(Ordering::Relaxed) {
-            match self.client.poll(POLL) {
+            match poll(&self.client, POLL) {
                 None => {}
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     claims.settle(self.context, &self.keys);

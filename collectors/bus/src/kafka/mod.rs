@@ -2,9 +2,9 @@
 //! (docs/formats/kafka.md, docs/operating/kafka.md).
 //!
 //! Reading order: [`form`] (a message as a record), [`ack`] (what the log says back) · [`config`],
-//! `client`, `ids`, [`topics`] · the agent's end: `hearing`, `carried`, [`link`] · the ledger's end: `place`,
-//! `notice`, `gather`, `foreign`, `session`, `places`, `unreadable`, `last_word`, `acks`,
-//! [`intake`], [`status`].
+//! `client`, `ids`, `headers`, [`topics`] · the agent's end: `hearing`, `carried`, [`link`] · the
+//! ledger's end: `place`, `notice`, `junk`, `gather`, `foreign`, `session`, `places`, `growing`,
+//! `unreadable`, `last_word`, `acks`, [`intake`], [`status`].
 //!
 //! An agent: [`BrokersConfig::check`], [`KafkaLink::connect`] with the keys of its sources, then
 //! [`KafkaLink::bus`] for each. A ledger: [`LedgerConfig::check`], [`Intake::start`] beside an open
@@ -32,6 +32,7 @@ mod growing;
 mod headers;
 mod hearing;
 mod ids;
+mod junk;
 mod last_word;
 mod notice;
 mod place;

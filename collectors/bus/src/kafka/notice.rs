@@ -6,13 +6,18 @@
 use std::borrow::Cow;
 
 use collectors_formats::mask::{Dialect, MaskOptions, mask_record, note};
-use ledger_core::Nanos;
-use ledger_event::{Event, OCSF_VERSION, Text};
+use ledger_core::{Hash, Nanos};
+use ledger_event::{Event, Fingerprint, OCSF_VERSION, Text};
 
 use super::form::NotOurs;
+use super::place::Counted;
 
 /// Most bytes that are kept of a record that is no message.
-pub(crate) const KEPT_BYTES_MAX: usize = 64 << 10;
+const KEPT_BYTES_MAX: usize = 64 << 10;
+/// Bytes that are masked beyond them, so that nothing that is masked is cut in two.
+const MARGIN: usize = 4 << 10;
+/// Most bytes that are looked at of a record that is larger than any message.
+pub(crate) const LOOKED_AT_MAX: usize = KEPT_BYTES_MAX + MARGIN;
 
 /// Something happened to a topic or partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +50,8 @@ pub(crate) enum Notice {
         /// What shows it.
         why: &'static str,
     },
+    /// More records that are no messages than are kept.
+    Junk(Counted),
     /// The brokers are those of another cluster, as the settings say.
     Moved {
         /// The cluster before.
@@ -61,6 +68,7 @@ impl Notice {
             Notice::Lost { .. } => "topic.lost",
             Notice::Unreadable { .. } => "topic.unreadable",
             Notice::Anew { .. } => "topic.anew",
+            Notice::Junk(_) => "topic.junk",
             Notice::Moved { .. } => "topic.moved",
         }
     }
@@ -69,11 +77,11 @@ impl Notice {
         match self {
             Notice::Began { .. } => 1,
             Notice::Lost { .. } | Notice::Unreadable { .. } | Notice::Anew { .. } => 4,
-            Notice::Moved { .. } => 3,
+            Notice::Junk(_) | Notice::Moved { .. } => 3,
         }
     }
 
-    fn message(&self, place: &str) -> String {
+    pub(super) fn message(&self, place: &str) -> String {
         match self {
             Notice::Began {
                 cluster,
@@ -90,6 +98,11 @@ impl Notice {
             Notice::Anew { next, why } => format!(
                 "{place} was made anew ({why}): it was read up to offset {next}, and is read again \
                  from its beginning; agents send again what their journals hold"
+            ),
+            Notice::Junk(counted) => format!(
+                "{place}: {} more records between the offsets {} and {} were no messages of this \
+                 log, {} bytes: they are counted and not kept; see who may write to the topic",
+                counted.records, counted.from, counted.to, counted.bytes
             ),
             Notice::Moved { from, to } => format!(
                 "{place} is read from the cluster {to} now, as the settings say; it was {from}"
@@ -121,35 +134,50 @@ fn head(class: u32, activity: u16, severity: u8, at: Nanos) -> Event<'static> {
 
 /// The event of a record that is no message of a source of this log: why, where, and its masked
 /// bytes unless they are another tenant's.
-pub(crate) fn stray(reason: &Stray, place: &str, value: &[u8], at: Nanos) -> Vec<u8> {
-    kept(
-        reason.to_string(),
-        place,
-        reason.is_kept().then_some(value),
-        value.len(),
-        at,
-    )
+pub(crate) fn stray(reason: &Stray, place: &str, whole: &Whole<'_>, at: Nanos) -> Vec<u8> {
+    kept(reason.to_string(), place, (whole, reason.is_kept()), at)
+}
+
+/// The value of a record.
+pub(crate) struct Whole<'v> {
+    /// Its bytes, at least the first [`LOOKED_AT_MAX`].
+    pub(crate) bytes: &'v [u8],
+    /// How many there are.
+    pub(crate) len: usize,
+    /// A keyed digest of all of them.
+    pub(crate) digest: [u8; 32],
 }
 
 /// The event of a record of a foreign topic that gives no native record.
-pub(crate) fn stray_of(reason: &Unread, place: &str, value: &[u8], at: Nanos) -> Vec<u8> {
-    kept(reason.to_string(), place, Some(value), value.len(), at)
+pub(crate) fn stray_of(reason: &Unread, place: &str, whole: &Whole<'_>, at: Nanos) -> Vec<u8> {
+    kept(reason.to_string(), place, (whole, true), at)
 }
 
-fn kept(reason: String, place: &str, value: Option<&[u8]>, len: usize, at: Nanos) -> Vec<u8> {
+fn kept(reason: String, place: &str, (whole, is_kept): (&Whole<'_>, bool), at: Nanos) -> Vec<u8> {
     let mut event = head(0, 0, 3, at);
     event.status_id = Some(2);
     event.metadata.original_event_uid = Some(Text::from(place.to_owned()));
     event.unmapped.unparsed = Some(Text::from(reason));
-    event.raw_data_size = Some(len as u64);
-    if let Some(value) = value {
-        let text = escaped(value);
-        // Masked before it is cut, so that no card number is cut in two.
+    event.raw_data_size = Some(whole.len as u64);
+    if is_kept {
+        // However large it is, so much of it is masked.
+        let looked_at = whole.bytes.len().min(LOOKED_AT_MAX);
+        let text = escaped(whole.bytes.get(..looked_at).unwrap_or_default());
         let masked = mask_record(&text, Dialect::default(), MaskOptions::default());
-        let end = masked.text.floor_char_boundary(KEPT_BYTES_MAX);
-        if end < masked.text.len() {
+        let mut end = masked.text.len().min(KEPT_BYTES_MAX);
+        if looked_at < whole.len {
+            // At the end of what was looked at, half a card number may stand unmasked.
+            end = end.min(masked.text.len().saturating_sub(MARGIN));
+        }
+        let end = masked.text.floor_char_boundary(end);
+        if end < masked.text.len() || looked_at < whole.len {
             event.metadata.is_truncated = Some(true);
-            event.metadata.untruncated_size = Some(value.len() as u64);
+            event.metadata.untruncated_size = Some(whole.len as u64);
+            event.raw_data_hash = Fingerprint {
+                algorithm_id: Some(99),
+                algorithm: Some(Text::from("HMAC-SHA-256")),
+                value: Some(Text::from(Hash(whole.digest).to_string())),
+            };
         }
         let kept = masked.text.get(..end).unwrap_or_default().to_owned();
         event.raw_data = Some(Text::from(kept));
@@ -211,7 +239,53 @@ pub(crate) enum Unread {
     /// More than one native record.
     #[error("the record holds more than one native record")]
     MoreThanOne,
+    /// More bytes than a record of a shipper has.
+    #[error("the record is larger than any that is read of a foreign topic")]
+    TooLarge,
     /// An empty line.
     #[error("the record holds no native record")]
     Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CARD: &str = "4111111111111111";
+
+    fn of(value: &[u8], read: usize) -> String {
+        let whole = Whole {
+            bytes: &value[..value.len().min(read)],
+            len: value.len(),
+            digest: [0xab; 32],
+        };
+        String::from_utf8(stray(&Stray::TooLarge, "t/0/1", &whole, Nanos(1))).unwrap()
+    }
+
+    #[test]
+    fn what_is_cut_says_its_size_and_digest_and_shows_no_half_of_a_card_number() {
+        let small = of(format!("pin {CARD}").as_bytes(), LOOKED_AT_MAX);
+        assert!(
+            small.contains("pin ") && !small.contains("raw_data_hash"),
+            "{small}"
+        );
+        assert!(!small.contains(CARD));
+        // Wherever the end of what is looked at lies within the number, and what is masked before
+        // it makes the text shorter.
+        for at in 0..CARD.len() {
+            let before = LOOKED_AT_MAX - at;
+            let secrets = format!("{CARD} ").repeat(40);
+            let filler = "x".repeat(before - secrets.len() - 1);
+            let value = format!("{secrets}{filler} {CARD}{}", "y".repeat(1 << 20));
+            let event = of(value.as_bytes(), LOOKED_AT_MAX);
+            let digits = event.split("raw_data\":").nth(1).unwrap();
+            assert!(!digits.contains(CARD.get(..8).unwrap()), "{at}");
+            assert!(event.contains(&"ab".repeat(32)), "{event:.300}");
+            let size = format!("\"raw_data_size\":{}", value.len());
+            assert!(event.contains(&size), "{event:.300}");
+            assert!(event.len() < KEPT_BYTES_MAX + 2048);
+        }
+        // Bytes that are not text take four characters each.
+        assert!(of(&vec![0xff; 1 << 20], LOOKED_AT_MAX).len() < KEPT_BYTES_MAX * 2 + 2048);
+    }
 }

@@ -34,6 +34,22 @@ pub(crate) struct PartitionPlace {
     /// Numbers given in this generation by the ledger itself: to notices, and to records that are
     /// no messages of ours.
     pub(crate) numbered: u64,
+    /// Records that were no messages and are not kept, since the last notice of such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) counted: Option<Counted>,
+}
+
+/// Records that were counted and not kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    /// Offset of the first.
+    pub(crate) from: u64,
+    /// Offset of the last.
+    pub(crate) to: u64,
+    /// How many.
+    pub(crate) records: u64,
+    /// Bytes of their values.
+    pub(crate) bytes: u64,
 }
 
 /// A record, as it is known again.
@@ -55,6 +71,15 @@ impl PartitionPlace {
             last: None,
             lost_to: 0,
             numbered: 0,
+            counted: None,
+        }
+    }
+
+    /// The first place of the generation behind this one; what is to be told yet stays to be told.
+    pub(crate) fn anew(&self, next: u64) -> PartitionPlace {
+        PartitionPlace {
+            counted: self.counted,
+            ..PartitionPlace::begin(self.generation.saturating_add(1), next)
         }
     }
 }
@@ -135,6 +160,9 @@ mod tests {
             (1000, 998, [0x11; 32])
         );
         assert_eq!(place.lost_to, 900);
+        let counted = place.counted.unwrap();
+        assert_eq!((counted.from, counted.to), (700, 740));
+        assert_eq!((counted.records, counted.bytes), (40, 8000));
         assert_eq!(
             stored(partition_key("custody.events.main", 3), &place),
             partition

@@ -18,6 +18,7 @@ use super::config::ForeignConfig;
 use super::foreign::Foreign;
 use super::gather::Gathered;
 use super::ids::differ;
+use super::junk::Junk;
 use super::notice::Notice;
 use super::place::{PartitionPlace, TopicPlace, partition_key, read, stored, topic_key};
 use super::session::{Partition, PartitionKind, Session, number, of_log, offset};
@@ -119,6 +120,7 @@ impl Session<'_> {
                 number,
                 check: place.last,
                 gathered: Gathered::new(place.clone()),
+                junk: Junk::default(),
                 own: None,
                 read_at: self.context.now(),
                 kind,
@@ -272,10 +274,7 @@ impl Session<'_> {
             return Ok((PartitionPlace::begin(1, low), None));
         };
         let next = place.next;
-        let anew = |why| {
-            let begin = PartitionPlace::begin(place.generation.saturating_add(1), low);
-            (begin, Some(Notice::Anew { next, why }))
-        };
+        let anew = |why| (place.anew(low), Some(Notice::Anew { next, why }));
         if let Some(why) = other {
             return Ok(anew(why));
         }
@@ -330,7 +329,7 @@ impl Session<'_> {
         let place = partition.gathered.place();
         let next = place.next;
         let (low, _) = self.watermarks(&partition.topic, partition.number)?;
-        let begin = PartitionPlace::begin(place.generation.saturating_add(1), low);
+        let begin = place.anew(low);
         let why = "the record that was read last is another one now";
         self.say(
             &mut partition,

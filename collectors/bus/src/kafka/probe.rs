@@ -18,7 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::ack::origin_of;
-use super::client::{ANSWER_WAIT, KafkaFailed, Talk, consumer, settings};
+use super::client::{ANSWER_WAIT, KafkaFailed, Talk, consumer, poll, settings};
 use super::config::LedgerSettings;
 use super::hearing::{acks_reader, from_beginning};
 use super::topics::{acks_topic, also_used_by, ensure, events_topic};
@@ -106,7 +106,7 @@ fn other_log(
     from_beginning(&client, topic).map_err(|error| failed(&error))?;
     let until = Instant::now() + ANSWER_WAIT;
     while Instant::now() < until {
-        match client.poll(STEP) {
+        match poll(&client, STEP) {
             None => {}
             Some(Ok(record)) => {
                 let said = record.key().and_then(origin_of);
@@ -209,7 +209,7 @@ fn readable(
     client.assign(&list).map_err(|error| failed(&error))?;
     let until = Instant::now() + ANSWER_WAIT;
     while Instant::now() < until {
-        match client.poll(STEP) {
+        match poll(client, STEP) {
             None => {}
             Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) => return Err(failed(&error)),

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ledger_core::message::VALUE_MAX;
 use ledger_core::state::Stream;
@@ -19,15 +19,16 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{KafkaFailed, Talk, consumer};
-use super::foreign::Foreign;
+use super::client::{KafkaFailed, Talk, consumer, poll};
+use super::foreign::{Foreign, RECORD_BYTES_MAX};
 use super::form::{self, Head, Home, NotOurs};
 use super::gather::{GATHERED_BYTES_MAX, GATHERED_MAX, Gathered};
 use super::growing::Grown;
 use super::headers::reading_headers;
 use super::ids::{ASK_IDS, SAY_IDS, differ};
 use super::intake::Context;
-use super::notice::{Stray, stray};
+use super::junk::Junk;
+use super::notice::{LOOKED_AT_MAX, Notice, Stray, Whole, stray};
 use super::place::{LastRecord, partition_key, stored};
 use super::status::BusState;
 use super::topics::{Found, ensure, events_topic, warnings_of_foreign};
@@ -65,6 +66,7 @@ pub(super) struct Partition {
     pub(super) topic: String,
     pub(super) number: u32,
     pub(super) gathered: Gathered,
+    pub(super) junk: Junk,
     /// The record that must come first.
     pub(super) check: Option<LastRecord>,
     /// The source of what the ledger itself says about it, once it is registered.
@@ -83,6 +85,8 @@ pub(super) enum PartitionKind {
 enum Meaning {
     Message(Head),
     Own(Vec<u8>),
+    /// No message, and one more than is kept.
+    Counted,
 }
 
 impl<'c> Session<'c> {
@@ -151,6 +155,7 @@ impl<'c> Session<'c> {
         while !self.context.stop.load(Ordering::Relaxed) {
             self.context.acks_failed()?;
             let found = self.gather();
+            self.tell_counted()?;
             // What came before a failure is taken: the next session begins behind it.
             self.hand_over()?;
             let found = found?;
@@ -173,7 +178,7 @@ impl<'c> Session<'c> {
             Duration::ZERO
         };
         while count < GATHERED_MAX && bytes < GATHERED_BYTES_MAX {
-            let polled = self.client.poll(wait);
+            let polled = poll(&self.client, wait);
             // The client says that a topic was made anew before it reads on in the new one.
             let heard = self.talk.ids().changes();
             if heard != self.ids_heard {
@@ -189,12 +194,12 @@ impl<'c> Session<'c> {
                 Some(Ok(record)) => {
                     let index = index_of(&self.partitions, self.current, &record);
                     let index = index.ok_or_else(not_asked_for)?;
-                    Record::of(&record, index, &self.home)
+                    self.record(&record, index)
                 }
             };
             self.current = record.index;
             count += 1;
-            bytes += record.value.len();
+            bytes += record.len;
             self.take(record)?;
             wait = Duration::ZERO;
         }
@@ -248,10 +253,7 @@ impl<'c> Session<'c> {
         };
         let last = LastRecord {
             offset: record.offset,
-            digest: match (&record.head, &partition.kind) {
-                (Ok(head), PartitionKind::Events) => head.mac,
-                _ => self.context.digest(RECORD_LABEL, &record.value),
-            },
+            digest: record.digest,
         };
         if let Some(check) = partition.check.take() {
             return if last == check {
@@ -267,6 +269,12 @@ impl<'c> Session<'c> {
         }
         let event = match self.meaning(&record) {
             Meaning::Own(event) => event,
+            Meaning::Counted => {
+                if let Some(partition) = self.partitions.get_mut(index) {
+                    partition.gathered.count(last, record.len as u64);
+                }
+                return Ok(());
+            }
             Meaning::Message(head) => {
                 if let Some(partition) = self.partitions.get_mut(index) {
                     partition.gathered.message(head, record.value, last);
@@ -294,7 +302,7 @@ impl<'c> Session<'c> {
         let reason = match (self.partitions.get(record.index), record.head) {
             (Some(partition), _) if let PartitionKind::Foreign(_, _, reader) = &partition.kind => {
                 let place = place_of(partition, record.offset);
-                return Meaning::Own(reader.event(&record.value, &place, record.at));
+                return Meaning::Own(reader.event(&record.whole(), &place, record.at));
             }
             (_, Err(reason)) => Stray::Headers(reason),
             (_, Ok(head)) => match self.refuse(&head, record) {
@@ -303,15 +311,40 @@ impl<'c> Session<'c> {
             },
         };
         self.context.stray();
-        let partition = self.partitions.get(record.index);
-        let place = partition.map(|one| place_of(one, record.offset));
-        let place = place.unwrap_or_default();
-        Meaning::Own(stray(&reason, &place, &record.value, record.at))
+        let Some(partition) = self.partitions.get_mut(record.index) else {
+            return Meaning::Counted;
+        };
+        if !partition.junk.keeps(Instant::now()) {
+            return Meaning::Counted;
+        }
+        let place = place_of(partition, record.offset);
+        Meaning::Own(stray(&reason, &place, &record.whole(), record.at))
+    }
+
+    /// Tells what was counted and not kept, once a span.
+    fn tell_counted(&mut self) -> Result<(), KafkaFailed> {
+        let now = Instant::now();
+        for index in 0..self.partitions.len() {
+            let Some(partition) = self.partitions.get(index) else {
+                continue;
+            };
+            let counted = partition.gathered.place().counted;
+            let Some(counted) = counted.filter(|_| partition.junk.is_over(now)) else {
+                continue;
+            };
+            let name = format!("{}/{}", partition.topic, partition.number);
+            let source = self.own_source(index)?;
+            let value = Notice::Junk(counted).value(&name, self.context.now());
+            if let Some(partition) = self.partitions.get_mut(index) {
+                partition.gathered.told(source, value);
+            }
+        }
+        Ok(())
     }
 
     /// Why the door may not see a message of this head.
     fn refuse(&mut self, head: &Head, record: &Record) -> Option<Stray> {
-        if record.value.len() > VALUE_MAX {
+        if record.len > VALUE_MAX {
             return Some(Stray::TooLarge);
         }
         if head.stream == Stream::Snapshot {
@@ -398,12 +431,28 @@ struct Record {
     at: Nanos,
     /// What its headers say; of a foreign topic nobody asks.
     head: Result<Head, NotOurs>,
+    /// The MAC that it names, of no message a keyed digest of its bytes.
+    digest: [u8; 32],
+    /// How many bytes it has.
+    len: usize,
+    /// Its bytes; of one that is too large only the first.
     value: Vec<u8>,
 }
 
 impl Record {
-    fn of(record: &BorrowedMessage<'_>, index: usize, home: &Home) -> Record {
+    fn whole(&self) -> Whole<'_> {
+        Whole {
+            bytes: &self.value,
+            len: self.len,
+            digest: self.digest,
+        }
+    }
+}
+
+impl Session<'_> {
+    fn record(&self, record: &BorrowedMessage<'_>, index: usize) -> Record {
         let millis = record.timestamp().to_millis().unwrap_or_default();
+        let home = &self.home;
         let head = match record.headers() {
             None => form::read(std::iter::empty(), home),
             Some(headers) => {
@@ -412,12 +461,28 @@ impl Record {
             }
         };
         let head = head.and_then(|head| form::with_key(head, record.key()));
+        let value = record.payload().unwrap_or_default();
+        let kind = self.partitions.get(index).map(|one| &one.kind);
+        let (is_ours, most) = match kind {
+            Some(PartitionKind::Foreign(..)) => (false, RECORD_BYTES_MAX),
+            Some(PartitionKind::Events) | None => (true, VALUE_MAX),
+        };
+        let looked_at = match value.len() > most {
+            true => LOOKED_AT_MAX,
+            false => value.len(),
+        };
+        let digest = match &head {
+            Ok(head) if is_ours => head.mac,
+            Ok(_) | Err(_) => self.context.digest(RECORD_LABEL, value),
+        };
         Record {
             index,
             offset: u64::try_from(record.offset()).unwrap_or_default(),
             at: Nanos(millis.saturating_mul(1_000_000)),
             head,
-            value: record.payload().unwrap_or_default().to_vec(),
+            digest,
+            len: value.len(),
+            value: value.get(..looked_at).unwrap_or_default().to_vec(),
         }
     }
 }

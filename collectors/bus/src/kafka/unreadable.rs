@@ -10,7 +10,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::client::{ANSWER_WAIT, KafkaFailed, consumer, is};
+use super::client::{ANSWER_WAIT, KafkaFailed, consumer, is, poll};
 use super::notice::Notice;
 use super::place::PartitionPlace;
 use super::session::{Session, number, offset};
@@ -95,7 +95,7 @@ impl Session<'_> {
         assigned.map_err(|error| failed(&error))?;
         let until = Instant::now() + ANSWER_WAIT;
         while Instant::now() < until && !self.talk.ends() {
-            match client.poll(POLL) {
+            match poll(&client, POLL) {
                 None => {}
                 Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => return Ok(true),
                 Some(Err(error)) if is(&error, RDKafkaErrorCode::BadCompression) => {
