@@ -3,8 +3,8 @@
 //!
 //! Reading order: [`form`] (a message as a record), [`ack`] (what the log says back) · [`config`],
 //! `client`, `ids`, `headers`, [`topics`] · the agent's end: `hearing`, `carried`, [`link`] · the
-//! ledger's end: `place`, `notice`, `junk`, `gather`, `foreign`, `session`, `places`, `growing`,
-//! `unreadable`, `last_word`, `acks`, [`intake`], [`status`].
+//! ledger's end: `place`, `notice`, `junk`, `gather`, `foreign`, `record`, `session`, `places`,
+//! `growing`, `unreadable`, `last_word`, `acks`, [`intake`], [`status`].
 //!
 //! An agent: [`BrokersConfig::check`], [`KafkaLink::connect`] with the keys of its sources, then
 //! [`KafkaLink::bus`] for each. A ledger: [`LedgerConfig::check`], [`Intake::start`] beside an open
@@ -37,6 +37,7 @@ mod last_word;
 mod notice;
 mod place;
 mod places;
+mod record;
 mod session;
 mod unreadable;
 

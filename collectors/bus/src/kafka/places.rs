@@ -114,25 +114,7 @@ impl Session<'_> {
                 // what of it was not read.
                 place = known.as_ref().map(|_| PartitionPlace::begin(1, 0));
             }
-            let (place, notice) = self.resume(topic, number, place, anew)?;
-            let mut partition = Partition {
-                topic: topic.to_owned(),
-                number,
-                check: place.last,
-                gathered: Gathered::new(place.clone()),
-                junk: Junk::default(),
-                own: None,
-                read_at: self.context.now(),
-                kind,
-            };
-            if let Some(notice) = notice {
-                partition.check = None;
-                self.say(&mut partition, &notice, place, Vec::new())?;
-            }
-            let place = partition.gathered.place();
-            let reached = (place.generation, place.next);
-            self.context
-                .reached((topic, number), reached, partition.read_at);
+            let partition = self.begin(topic, (number, kind), place, anew)?;
             self.partitions.push(partition);
         }
         let place = TopicPlace {
@@ -158,6 +140,36 @@ impl Session<'_> {
             self.context.found(topic, &place);
         }
         Ok(())
+    }
+
+    /// A partition at its place, after what is to be said of it.
+    fn begin(
+        &self,
+        topic: &str,
+        (number, kind): (u32, PartitionKind),
+        place: Option<PartitionPlace>,
+        anew: Option<&'static str>,
+    ) -> Result<Partition, KafkaFailed> {
+        let (place, notice) = self.resume(topic, number, place, anew)?;
+        let mut partition = Partition {
+            topic: topic.to_owned(),
+            number,
+            check: place.last,
+            gathered: Gathered::new(place.clone()),
+            junk: Junk::default(),
+            own: None,
+            read_at: self.context.now(),
+            kind,
+        };
+        if let Some(notice) = notice {
+            partition.check = None;
+            self.say(&mut partition, &notice, place, Vec::new())?;
+        }
+        let place = partition.gathered.place();
+        let reached = (place.generation, place.next);
+        self.context
+            .reached((topic, number), reached, partition.read_at);
+        Ok(partition)
     }
 
     /// Says that the topic is read from now on, and keeps what it is in the same frame.

@@ -16,20 +16,20 @@ use ledger_core::{Nanos, SourceId};
 use ledger_log::{DoorError, RunTicket};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{KafkaFailed, Talk, consumer, poll};
-use super::foreign::{Foreign, RECORD_BYTES_MAX};
-use super::form::{self, Head, Home, NotOurs};
+use super::foreign::Foreign;
+use super::form::{Head, Home};
 use super::gather::{GATHERED_BYTES_MAX, GATHERED_MAX, Gathered};
 use super::growing::Grown;
-use super::headers::reading_headers;
 use super::ids::{ASK_IDS, SAY_IDS, differ};
 use super::intake::Context;
 use super::junk::Junk;
-use super::notice::{LOOKED_AT_MAX, Notice, Stray, Whole, stray};
+use super::notice::{Notice, Stray, stray};
 use super::place::{LastRecord, partition_key, stored};
+use super::record::Record;
 use super::status::BusState;
 use super::topics::{Found, ensure, events_topic, warnings_of_foreign};
 
@@ -37,8 +37,6 @@ use super::topics::{Found, ensure, events_topic, warnings_of_foreign};
 const POLL: Duration = Duration::from_millis(100);
 /// Runs that are on their way to the disk at once.
 const TICKETS_MAX: usize = 4;
-/// What the labels of digests of records begin with.
-const RECORD_LABEL: &[u8] = b"custody kafka record v1";
 
 /// A connection that reads.
 pub(crate) struct Session<'c> {
@@ -47,7 +45,7 @@ pub(crate) struct Session<'c> {
     pub(super) found: Found,
     pub(super) client: BaseConsumer<Talk>,
     pub(super) talk: Talk,
-    home: Home,
+    pub(super) home: Home,
     pub(super) partitions: Vec<Partition>,
     /// The topics that are read, with their ids as far as they are known.
     pub(super) topics: Vec<(String, Option<String>)>,
@@ -421,70 +419,6 @@ fn not_asked_for() -> KafkaFailed {
 /// Topic, partition and offset, as events name a record.
 fn place_of(partition: &Partition, offset: u64) -> String {
     format!("{}/{}/{offset}", partition.topic, partition.number)
-}
-
-/// A record, out of the client's hands.
-struct Record {
-    /// Which of the partitions.
-    index: usize,
-    offset: u64,
-    at: Nanos,
-    /// What its headers say; of a foreign topic nobody asks.
-    head: Result<Head, NotOurs>,
-    /// The MAC that it names, of no message a keyed digest of its bytes.
-    digest: [u8; 32],
-    /// How many bytes it has.
-    len: usize,
-    /// Its bytes; of one that is too large only the first.
-    value: Vec<u8>,
-}
-
-impl Record {
-    fn whole(&self) -> Whole<'_> {
-        Whole {
-            bytes: &self.value,
-            len: self.len,
-            digest: self.digest,
-        }
-    }
-}
-
-impl Session<'_> {
-    fn record(&self, record: &BorrowedMessage<'_>, index: usize) -> Record {
-        let millis = record.timestamp().to_millis().unwrap_or_default();
-        let home = &self.home;
-        let head = match record.headers() {
-            None => form::read(std::iter::empty(), home),
-            Some(headers) => {
-                reading_headers(|| form::read(headers.iter().map(|one| (one.key, one.value)), home))
-                    .unwrap_or(Err(NotOurs::HeaderName))
-            }
-        };
-        let head = head.and_then(|head| form::with_key(head, record.key()));
-        let value = record.payload().unwrap_or_default();
-        let kind = self.partitions.get(index).map(|one| &one.kind);
-        let (is_ours, most) = match kind {
-            Some(PartitionKind::Foreign(..)) => (false, RECORD_BYTES_MAX),
-            Some(PartitionKind::Events) | None => (true, VALUE_MAX),
-        };
-        let looked_at = match value.len() > most {
-            true => LOOKED_AT_MAX,
-            false => value.len(),
-        };
-        let digest = match &head {
-            Ok(head) if is_ours => head.mac,
-            Ok(_) | Err(_) => self.context.digest(RECORD_LABEL, value),
-        };
-        Record {
-            index,
-            offset: u64::try_from(record.offset()).unwrap_or_default(),
-            at: Nanos(millis.saturating_mul(1_000_000)),
-            head,
-            digest,
-            len: value.len(),
-            value: value.get(..looked_at).unwrap_or_default().to_vec(),
-        }
-    }
 }
 
 /// Which partition a record is of; mostly the one of the record before.
