@@ -5,7 +5,6 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::abuse::wait_for;
 use super::stage::Stage;
 use crate::house::root;
 use crate::servers::Server;
@@ -150,37 +149,5 @@ fn a_right_that_is_missing_is_named_and_the_manuals_commands_give_it() {
     stage.until("all is given", |status| status["bus"]["state"] == "reading");
     stage.room.log(&["doctor"]).ended(0);
 
-    // The agent, which lacks all, then writing alone.
-    stage.start_agent();
-    stage.write(50);
-    let said = |word: &str| {
-        wait_for(word, || {
-            stage.messages("agent.log").contains(word).then_some(())
-        });
-    };
-    said(&format!("Read and Describe on topic {acks}"));
-    manual.run(&broker, &["agent", "Read", acks], &[]);
-    said(&format!("Write and Describe on topic {events}"));
-    manual.run(&broker, &["agent", "Write", events], &[]);
-    stage.settle("all is given to the agent");
-
-    // What is there needs nobody who may create it; what may not be written is named.
-    let remove = ("--add", "--remove --force");
-    manual.run(&broker, &["ledger", "Create", acks], &[remove]);
-    manual.run(&broker, &["ledger", "Create", events], &[remove]);
-    let write = [
-        remove,
-        ("--operation Read ", ""),
-        ("--operation Describe ", ""),
-    ];
-    let write = [&write[..], &[("--operation DescribeConfigs ", "")]].concat();
-    manual.run(&broker, &["ledger", "Write", acks], &write);
-    stage.write(50);
-    named(
-        &stage,
-        "writing to topic",
-        &format!("Write and Describe on topic {acks}"),
-    );
-    manual.run(&broker, &["ledger", "Write", acks], &[]);
-    stage.finish("with what the manual says, and no more");
+    assert_eq!(stage.stop_ledger(), 0, "{}", stage.said());
 }
