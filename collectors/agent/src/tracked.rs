@@ -240,8 +240,8 @@ impl Tracked {
         }
     }
 
-    /// Nothing follows now. Of a file that nobody writes to for a while, the last record is taken; one
-    /// that nobody writes to any more is left.
+    /// Nothing follows now. Of a file that nobody writes to for a while, the last record is taken;
+    /// one that nobody writes to any more is left.
     fn at_end(&mut self, now: i64, budget: &mut Budget, out: &mut Vec<Record>) -> Taken {
         let Some(open) = &mut self.open else {
             return Taken::All;

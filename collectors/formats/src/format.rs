@@ -21,9 +21,9 @@ pub trait Format {
     /// otherwise the format waits for the rest of it.
     fn next<'i>(&mut self, input: &'i [u8], at_end: bool) -> Step<'i>;
 
-    /// Looks at a window that nothing has followed for a while. A record whose last line is there, and
-    /// that waits only for lines that may go on with it, is given now, with the bounds that it has
-    /// if no such line comes; whatever else waits on. A line that goes on with it all the same is
+    /// Looks at a window that nothing has followed for a while. A record whose last line is there,
+    /// and that waits only for lines that may go on with it, is given now, with the bounds that it
+    /// has if no such line comes; whatever else waits on. A line that goes on with it all the same is
     /// `Unparsed`, by itself, with nothing of its text: what stood before decides what is a secret.
     fn pause<'i>(&mut self, input: &'i [u8]) -> Step<'i>;
 
