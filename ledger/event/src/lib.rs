@@ -9,6 +9,7 @@ mod error;
 mod event;
 pub mod facts;
 mod json;
+mod lost;
 mod object;
 mod objects;
 mod own;
