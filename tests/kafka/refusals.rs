@@ -4,6 +4,7 @@
 //! Not here: faults while it runs (`cases`, `farm`).
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
 use super::stage::Stage;
 use crate::house::root;
@@ -149,5 +150,48 @@ fn a_right_that_is_missing_is_named_and_the_manuals_commands_give_it() {
     stage.until("all is given", |status| status["bus"]["state"] == "reading");
     stage.room.log(&["doctor"]).ended(0);
 
-    assert_eq!(stage.stop_ledger(), 0, "{}", stage.said());
+    // An agent without any right, without Read and then without Write; each life is a new one so
+    // that nobody waits for its next try.
+    stage.write(20);
+    refuses(&mut stage, &format!("give Describe on topic {acks}"));
+    manual.run(&broker, &["agent", "Describe", acks], &without);
+    refuses(
+        &mut stage,
+        &format!("give Read and Describe on topic {acks}"),
+    );
+    manual.run(&broker, &["agent", "Read", acks], &[]);
+    refuses(
+        &mut stage,
+        &format!("give Write and Describe on topic {events}"),
+    );
+    let status = stage.status().unwrap();
+    let source = status["sources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["keyed"] == true);
+    assert_eq!(
+        source.unwrap()["records"],
+        0,
+        "nothing of it is in the log yet"
+    );
+    manual.run(&broker, &["agent", "Write", events], &[]);
+    stage.start_agent();
+    stage.finish("with the rights of the manual");
+}
+
+/// A new life of the agent says what it lacks.
+#[track_caller]
+fn refuses(stage: &mut Stage, what: &str) {
+    let before = stage.messages("agent.log").len();
+    stage.start_agent();
+    let until = Instant::now() + Duration::from_secs(60);
+    while !stage
+        .messages("agent.log")
+        .get(before..)
+        .is_some_and(|said| said.contains(what))
+    {
+        assert!(Instant::now() < until, "{what}: {}", stage.said());
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

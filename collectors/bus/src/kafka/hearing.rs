@@ -26,12 +26,17 @@ use super::config::Brokers;
 use super::form::H_MAC;
 use super::headers::reading_headers;
 use super::ids::{ASK_IDS, SAY_IDS, differ};
+use super::topics::look;
 use crate::bus::BusError;
 
 /// How long a poll waits.
 const POLL: Duration = Duration::from_millis(100);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
+/// A reader that hears nothing at all asks so often whether it may.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+/// Longest wait for the answer.
+const ASK_WAIT: Duration = Duration::from_secs(1);
 
 /// What was heard.
 #[derive(Debug, Default)]
@@ -164,6 +169,7 @@ impl Ear {
     fn run(&self, client: BaseConsumer<Talk>, stop: &AtomicBool) {
         let mut began = from_beginning(&client, &self.topic);
         let (mut heard, mut id) = (0, None);
+        let mut asked = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = &began {
                 self.failed(error);
@@ -187,6 +193,10 @@ impl Ear {
                 id = now.or(id);
             }
             match polled {
+                None if asked.elapsed() >= ASK_EVERY && !self.hearing.lock().ready => {
+                    self.ask(&client);
+                    asked = Instant::now();
+                }
                 None => {}
                 Some(Ok(record)) => self.take(&record),
                 Some(Err(KafkaError::PartitionEOF(_))) => {
@@ -199,6 +209,20 @@ impl Ear {
                 Some(Err(error)) => self.failed(&error),
             }
         }
+    }
+
+    /// A client says nothing of a topic that it may not describe, and waits.
+    fn ask(&self, client: &BaseConsumer<Talk>) {
+        let found = look(client, &self.talk, &self.brokers, &self.topic, ASK_WAIT);
+        let failed = match found {
+            Err(failed) => failed,
+            Ok(found) if found.partitions.is_none() => KafkaFailed::NoTopic {
+                topic: self.topic.clone(),
+            },
+            Ok(_) => return,
+        };
+        self.hearing.lock().failed = Some(failed);
+        self.hearing.moved.notify_all();
     }
 
     fn failed(&self, error: &KafkaError) {
