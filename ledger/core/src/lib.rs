@@ -1,9 +1,9 @@
 //! The log's nouns as bytes: entries, commitments, the tree, proofs, tiles, checkpoint bodies,
 //! segments, frames and payload blocks.
 //!
-//! Reading order: [`hash`], [`two`], [`ids`], [`entry`], [`commitment`], [`tree`], [`proof`], [`tile`],
-//! [`checkpoint`], [`history`], [`bytes`], [`segment`], [`frame`], [`payload`], [`message`],
-//! [`layout`], [`proof_file`].
+//! Reading order: [`hash`], [`two`], [`ids`], [`entry`], [`commitment`], [`tree`], [`proof`],
+//! [`tile`], [`checkpoint`], [`history`], [`bytes`], [`segment`], [`frame`], [`payload`],
+//! [`message`], [`layout`], [`proof_file`].
 //!
 //! Deliberately not here: no file, clock, socket, thread or randomness; no signature (keys/public);
 //! no meaning of what a payload says (ledger/event); no decision about what may be appended
