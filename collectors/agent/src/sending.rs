@@ -202,7 +202,9 @@ impl Sending {
             OldEpochs::Unsent | OldEpochs::Carried => false,
             OldEpochs::In(size) => heard.size >= size,
             OldEpochs::Before(stream, sequence) => {
+                let waits = |bus: &Box<dyn Bus>| bus.carries_before(epoch);
                 !self.losses.are_waiting()
+                    && !self.bus.as_ref().is_none_or(waits)
                     && heard.epoch == epoch
                     && covers(heard, stream, sequence)
             }
@@ -357,11 +359,17 @@ impl Sending {
         self.old_epochs = self.last_sent;
     }
 
-    /// Whether a checkpoint covers it: after a restart it is not sent again.
+    /// Whether a checkpoint covers it: after a restart it is not sent again. Where the log has other
+    /// content under these numbers it covers nothing of ours: all goes to the log, as conflicts.
     fn is_covered(&self, message: &Message) -> bool {
-        self.heard.as_ref().is_some_and(|heard| {
-            heard.epoch == message.epoch && covers(heard, message.stream, message.sequence)
-        })
+        let contradicted = matches!(
+            self.overtaken,
+            Some(Overtaken::Ahead | Overtaken::OtherContent)
+        );
+        !contradicted
+            && self.heard.as_ref().is_some_and(|heard| {
+                heard.epoch == message.epoch && covers(heard, message.stream, message.sequence)
+            })
     }
 
     /// Sends messages of one frame; `false` if they have to be sent again.

@@ -214,6 +214,41 @@ fn a_machine_that_was_restored_from_a_copy() {
     assert_eq!((marker(&last), reread(&&last)), (Some(23), false));
 }
 
+/// The database came back with the machine, so what follows has never been read before. The agent
+/// binds it under numbers that the log has already, before it hears so.
+#[test]
+fn a_machine_that_was_restored_with_its_files_while_the_log_is_away() {
+    for (later, more) in [(31..=35, "fewer"), (31..=45, "more")] {
+        for away in [true, false] {
+            let mut rig = Rig::new("audit");
+            rig.append("audit", rows(1..=10));
+            acknowledged(&mut rig);
+            rig.stop();
+            let (state, saved) = (rig.state_dir(), rig.file("saved"));
+            copy(&state, &saved);
+            rig.start();
+            rig.append("audit", rows(11..=20));
+            acknowledged(&mut rig);
+            rig.stop();
+            std::fs::remove_dir_all(&state).unwrap();
+            copy(&saved, &state);
+            std::fs::write(rig.file("audit"), rows(1..=10) + &rows(later.clone())).unwrap();
+            rig.away.store(away, Ordering::Relaxed);
+            rig.start();
+            rig.run();
+            rig.away.store(false, Ordering::Relaxed);
+            rig.pass(100_000);
+            rig.run();
+            acknowledged(&mut rig);
+            let kept = rig.kept();
+            let all = (1..=20).chain(later.clone()).all(|n| kept.contains(&n));
+            assert!(all, "{more} {away}: {kept:?}");
+            assert_eq!(epochs(&rig).len(), 1);
+            assert_eq!(rig.count(Kind::CONFLICT) > 0, away, "{more}");
+        }
+    }
+}
+
 #[test]
 fn a_ledger_that_was_restored_from_a_copy_is_told_and_the_agent_goes_on() {
     let mut rig = Rig::new("audit");

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use ledger_core::message::{Message, VALUE_MAX};
-use ledger_core::{SourceId, TreeSize};
+use ledger_core::{Epoch, SourceId, TreeSize};
 use ledger_log::door::{ACKNOWLEDGED_WAIT, BATCH_MESSAGES_MAX};
 use ledger_log::{Acknowledged, Appended, DoorError, Later, Outcome};
 
@@ -130,6 +130,13 @@ pub trait Bus: Send {
     /// cover, will never be covered unless it is sent again: the carrier lost it, or the log read
     /// it and did not take it. Said once; then what is sent counts anew.
     fn lost(&mut self, source: SourceId) -> bool;
+
+    /// Whether messages of an epoch before `epoch` are on their way, carried and not known to be in
+    /// the log. Where an answer says what the log made of messages there are none.
+    fn carries_before(&self, epoch: Epoch) -> bool {
+        let _ = epoch;
+        false
+    }
 }
 
 /// Sends `messages` piece by piece; `append` carries one piece.

@@ -145,6 +145,12 @@ impl Carried {
         }
     }
 
+    /// Whether something of an epoch before `epoch` was carried and is not known to be covered. It
+    /// may lie behind an older copy of what was carried after it.
+    pub(super) fn before(&self, epoch: Epoch) -> bool {
+        self.forgot || self.pieces.iter().any(|piece| piece.epoch < epoch)
+    }
+
     /// Takes note of what the log says now: whether something that was carried is lost. That is
     /// said once, and then what is carried counts anew.
     pub(super) fn hear(&mut self, ack: &SourceAck) -> bool {
@@ -270,6 +276,22 @@ mod tests {
         ] {
             assert_eq!(two_epochs().hear(&word), lost, "{word:?}");
         }
+    }
+
+    #[test]
+    fn an_old_epoch_that_was_sent_again_waits_behind_a_copy_of_what_came_after_it() {
+        let mut carried = two_epochs();
+        let heard = ack((1, 16, 16), (5, 0));
+        assert!(carried.hear(&heard));
+        carried.note(&heard, (30, 31), &[message(5, 1), message(5, 2)]);
+        carried.note(&heard, (40, 40), &[message(6, 1)]);
+        // The first copy of the later epoch's message is read at 20.
+        let word = ack((1, 21, 16), (6, 1));
+        assert!(!carried.hear(&word) && carried.before(Epoch(6)));
+        assert!(!carried.before(Epoch(5)));
+        // All of it was read.
+        assert!(!carried.hear(&ack((1, 41, 16), (6, 1))));
+        assert!(!carried.before(Epoch(6)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use keys_secret::SecretKey32;
 use ledger_core::message::{Message, VALUE_MAX};
 use ledger_core::state::Stream;
-use ledger_core::{Nanos, SourceId, TreeSize};
+use ledger_core::{Epoch, Nanos, SourceId, TreeSize};
 use ledger_log::Acknowledged;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -403,6 +403,10 @@ impl Bus for KafkaBus {
     fn lost(&mut self, source: SourceId) -> bool {
         let heard = self.shared.heard.of(source);
         heard.is_ok_and(|heard| self.carried.hear(&heard))
+    }
+
+    fn carries_before(&self, epoch: Epoch) -> bool {
+        self.carried.before(epoch)
     }
 }
 
