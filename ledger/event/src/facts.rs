@@ -653,8 +653,9 @@ mod tests {
                     epoch: Epoch(2),
                     acknowledged: Sequence(9),
                     held: Sequence(3),
+                    at: Nanos(7),
                 }),
-                r#"{"receipt":{"source":1,"epoch":2,"acknowledged":9,"held":3}}"#.to_owned(),
+                r#"{"receipt":{"source":1,"epoch":2,"acknowledged":9,"held":3,"at":7}}"#.to_owned(),
             ),
             (
                 LostProof::Checkpoint(LostCheckpoint {

@@ -45,6 +45,9 @@ pub struct LostReceipt {
     /// The number that the log held of that epoch.
     #[serde(with = "wire::sequence")]
     pub held: Sequence,
+    /// When it had been acknowledged, in ledger time.
+    #[serde(with = "wire::nanos")]
+    pub at: Nanos,
 }
 
 /// What a checkpoint of the log says that the log does not hold.

@@ -84,7 +84,7 @@ fn accepted_clock(
 }
 
 /// The entry with which an operator goes on with a log that lacks what it had acknowledged, and the
-/// time before which acknowledgements are forgiven from then on.
+/// time until which acknowledgements are forgiven from then on.
 fn accepted_loss(
     stops: &Stops,
     options: &LogOptions,
@@ -107,11 +107,14 @@ fn accepted_loss(
         lost: Some(lost),
     };
     // The clock of the life that is lost may have been ahead.
-    let signed = match lost.proof {
+    let said = match lost.proof {
         LostProof::Checkpoint(checkpoint) => checkpoint.signed,
-        LostProof::Receipt(_) => Nanos(0),
+        LostProof::Receipt(receipt) => receipt.at,
     };
-    let until = recovery.durable.ledger_time.max(wall).max(signed);
+    // Agents order what they hear by this time: it never goes back.
+    let before = forgiven(&recovery.durable, &[]);
+    let now = recovery.durable.ledger_time.max(wall);
+    let until = now.max(said).max(before);
     let position = Position {
         key: RESTORED_KEY.to_owned(),
         value: until.0.to_be_bytes().to_vec(),

@@ -90,7 +90,7 @@ pub(crate) enum Claim {
 }
 
 /// Judges the claims of a heartbeat of `source`, whose MAC is right, against a log of `size`
-/// entries. Receipts from before `forgiven` prove nothing: an operator has gone on.
+/// entries. Receipts from until `forgiven` prove nothing: an operator has gone on.
 pub(crate) fn judge(
     receipts: &Receipts,
     source: &SourceState,
@@ -106,7 +106,7 @@ pub(crate) fn judge(
     let ours = told.filter(|told| receipts.is_ours(source.id, told));
     let by_told = |told: &Told| lacks(told.epoch, told.sequence) || told.size.0 > size.0;
     match ours {
-        Some(told) if told.at < forgiven => return Claim::Held,
+        Some(told) if told.at <= forgiven => return Claim::Held,
         Some(told) if by_told(told) => {
             return Claim::Proven(Lost {
                 published: told.size,
@@ -120,6 +120,7 @@ pub(crate) fn judge(
                     } else {
                         Sequence(0)
                     },
+                    at: told.at,
                 }),
             });
         }
@@ -242,8 +243,8 @@ mod tests {
         ] {
             let found = check(&state, &claim, size, 0);
             assert!(matches!(found, Claim::Proven(_)), "{state:?} {size}");
-            assert!(matches!(check(&state, &claim, size, 50), Claim::Proven(_)));
-            assert_eq!(check(&state, &claim, size, 51), Claim::Held);
+            assert!(matches!(check(&state, &claim, size, 49), Claim::Proven(_)));
+            assert_eq!(check(&state, &claim, size, 50), Claim::Held);
         }
         // A hole below the mark lacks the number too.
         let mut holed = source(5, 20);
@@ -261,6 +262,7 @@ mod tests {
             panic!("another proof");
         };
         assert_eq!((told.acknowledged.0, told.held.0), (9, 8));
+        assert_eq!(told.at, Nanos(50));
         assert_eq!((lost.published.0, lost.size.0), (100, 200));
         // The log holds it.
         for (state, size) in [

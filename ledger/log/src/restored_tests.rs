@@ -12,7 +12,7 @@ use ledger_core::message::Message;
 use ledger_core::state::{SourceState, Stream};
 use ledger_core::{Epoch, Hash, Index, Kind, Nanos, Sequence, SourceId, TreeSize};
 use ledger_event::facts::{
-    Conflict, ConflictReason, Facts as _, Heartbeat, Lost, LostCheckpoint, LostProof,
+    Conflict, ConflictReason, Facts as _, Heartbeat, Lost, LostCheckpoint, LostProof, LostReceipt,
     Recovery as RecoveryFacts, Told,
 };
 
@@ -305,6 +305,25 @@ fn a_checkpoint_that_the_log_lacks_stops_it_until_an_operator_accepts_it() {
     log.close().unwrap();
     let log = open(root);
     assert_eq!(log.door().forgiven(), later);
+    drop((door, log));
+
+    // Nor does it when a receipt was said; and the time never goes back.
+    let latest = Nanos(later.0 + 3_600_000_000_000);
+    for (at, expected) in [(latest, latest), (Nanos(1), latest)] {
+        let log = open(root);
+        let proof = LostProof::Receipt(LostReceipt {
+            source: agent.state.id,
+            epoch: Epoch(5),
+            acknowledged: Sequence(9),
+            held: Sequence(1),
+            at,
+        });
+        log.door().restored(Lost { proof, ..lost }, "a receipt");
+        assert!(log.close().is_err());
+        let log = accepting(root).unwrap();
+        assert_eq!(log.door().forgiven(), expected);
+        log.close().unwrap();
+    }
 }
 
 #[test]
