@@ -27,6 +27,8 @@ use super::ids::{Ids, SAY_IDS};
 const SECRET_BYTES_MAX: usize = 64 << 10;
 /// Longest wait for an answer of the brokers to a question of ours.
 pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// `isolation.level`: nothing of transactions that are open or were given up.
+pub(crate) const READ_COMMITTED: &str = "read_committed";
 /// Longest wait at a time, so that whoever is asked to end does not wait for brokers.
 const ANSWER_SLICE: Duration = Duration::from_secs(1);
 
@@ -435,7 +437,7 @@ pub(crate) fn consumer(
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
-        .set("isolation.level", "read_committed")
+        .set("isolation.level", READ_COMMITTED)
         .set("check.crcs", "true")
         // What an answer, or a batch that was compressed, may take in memory.
         .set("receive.message.max.bytes", "67108864");

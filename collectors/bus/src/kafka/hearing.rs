@@ -16,17 +16,18 @@ use base64::engine::general_purpose::STANDARD;
 use keys_secret::SecretKey32;
 use ledger_core::{Nanos, SourceId, TreeSize};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::ack::{ACK_BYTES_MAX, SourceAck, ack_mac, source_of};
-use super::client::{KafkaFailed, Talk, consumer, left, poll};
+use super::client::{KafkaFailed, READ_COMMITTED, Talk, consumer, is, left, poll};
 use super::config::Brokers;
 use super::form::H_MAC;
 use super::headers::reading_headers;
 use super::ids::{ASK_IDS, SAY_IDS, differ};
 use super::topics::look;
+use super::unreadable::Part;
 use crate::bus::BusError;
 
 /// How long a poll waits.
@@ -37,6 +38,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for the answer.
 const ASK_WAIT: Duration = Duration::from_secs(1);
+
+/// What is said, once, of a batch that is passed over.
+pub(crate) const UNREADABLE: &str = "a batch of the acks topic that cannot be decompressed is \
+                                     passed over: somebody else writes to the topic";
 
 /// What was heard.
 #[derive(Debug, Default)]
@@ -113,7 +118,7 @@ pub(crate) fn hear(
     sources: HashMap<SourceId, SecretKey32>,
     (hearing, stop): (Arc<Hearing>, Arc<AtomicBool>),
 ) -> Result<JoinHandle<()>, KafkaFailed> {
-    let talk = Talk::default();
+    let talk = Talk::until(&stop);
     // Made once here, so that settings that no client can be made of are said at once.
     let client = acks_reader(&brokers, &talk)?;
     let ear = Ear {
@@ -123,6 +128,7 @@ pub(crate) fn hear(
         hearing,
         talk,
         warned: AtomicBool::new(false),
+        passed: AtomicBool::new(false),
     };
     let spawned = thread::Builder::new()
         .name("kafka-acks".to_owned())
@@ -156,19 +162,26 @@ pub(crate) fn from_beginning(client: &BaseConsumer<Talk>, topic: &str) -> Result
     client.assign(&list)
 }
 
+/// Where to read on behind `record`.
+pub(crate) fn behind(record: &BorrowedMessage<'_>) -> u64 {
+    u64::try_from(record.offset()).map_or(0, |at| at.saturating_add(1))
+}
+
 struct Ear {
     brokers: Brokers,
     topic: String,
     sources: HashMap<SourceId, SecretKey32>,
     hearing: Arc<Hearing>,
     talk: Talk,
+    /// Of records that are not the log's, and of what cannot be decompressed.
     warned: AtomicBool,
+    passed: AtomicBool,
 }
 
 impl Ear {
     fn run(&self, client: BaseConsumer<Talk>, stop: &AtomicBool) {
         let mut began = from_beginning(&client, &self.topic);
-        let (mut heard, mut id) = (0, None);
+        let (mut heard, mut id, mut next) = (0, None, 0);
         let mut asked = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = &began {
@@ -186,7 +199,7 @@ impl Ear {
                     // The topic was made anew: what lies before here was not heard.
                     tracing::warn!(topic = self.topic, "the acks topic was made anew");
                     drop(polled);
-                    began = from_beginning(&client, &self.topic);
+                    (began, next) = (from_beginning(&client, &self.topic), 0);
                     id = now;
                     continue;
                 }
@@ -198,17 +211,41 @@ impl Ear {
                     asked = Instant::now();
                 }
                 None => {}
-                Some(Ok(record)) => self.take(&record),
+                Some(Ok(record)) => {
+                    next = behind(&record);
+                    self.take(&record);
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     let mut heard = self.hearing.lock();
                     heard.ready = true;
                     heard.failed = None;
                     self.hearing.moved.notify_all();
                 }
+                Some(Err(error)) if is(&error, RDKafkaErrorCode::BadCompression) => {
+                    next = self.pass(&client, next);
+                }
                 // Clients recover by themselves as long as they are polled.
                 Some(Err(error)) => self.failed(&error),
             }
         }
+    }
+
+    /// Goes on behind what cannot be decompressed; nobody but the log is believed here.
+    fn pass(&self, client: &BaseConsumer<Talk>, next: u64) -> u64 {
+        if !self.passed.swap(true, Ordering::Relaxed) {
+            tracing::warn!(topic = self.topic, "{UNREADABLE}");
+        }
+        let part = Part {
+            brokers: &self.brokers,
+            talk: &self.talk,
+            topic: &self.topic,
+            number: 0,
+            isolation: READ_COMMITTED,
+        };
+        part.pass(client, next).unwrap_or_else(|failed| {
+            self.fails(failed);
+            next
+        })
     }
 
     /// A client says nothing of a topic that it may not describe, and waits.
@@ -221,8 +258,7 @@ impl Ear {
             },
             Ok(_) => return,
         };
-        self.hearing.lock().failed = Some(failed);
-        self.hearing.moved.notify_all();
+        self.fails(failed);
     }
 
     fn failed(&self, error: &KafkaError) {
@@ -230,14 +266,18 @@ impl Ear {
         let failed = KafkaFailed::of(error, &what, &self.talk, &self.brokers);
         let failed = match error.rdkafka_error_code() {
             Some(
-                rdkafka::error::RDKafkaErrorCode::UnknownTopicOrPartition
-                | rdkafka::error::RDKafkaErrorCode::UnknownTopic
-                | rdkafka::error::RDKafkaErrorCode::UnknownPartition,
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
             ) => KafkaFailed::NoTopic {
                 topic: self.topic.clone(),
             },
             _ => failed,
         };
+        self.fails(failed);
+    }
+
+    fn fails(&self, failed: KafkaFailed) {
         self.hearing.lock().failed = Some(failed);
         self.hearing.moved.notify_all();
     }

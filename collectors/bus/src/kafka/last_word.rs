@@ -17,15 +17,17 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::ack::{ACK_BYTES_MAX, LogAck, origin_of};
-use super::client::{KafkaFailed, Talk, poll};
-use super::hearing::acks_reader;
+use super::client::{KafkaFailed, READ_COMMITTED, Talk, is, poll};
+use super::hearing::{UNREADABLE, acks_reader, behind};
 use super::intake::Context;
+use super::session::offset;
+use super::unreadable::Part;
 
 /// What is said of a record under the log's name that it did not write.
 const NOT_OURS: &str = "a record of the acks topic in the name of this log that it did not write";
 /// Bytes of checkpoints that are held before they are looked at.
 const CLAIMS_BYTES_MAX: usize = 4 << 20;
-/// Longest reading of the acks topic to its end.
+/// Longest wait for more of the acks topic, or for its end.
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// How long a poll waits.
 const POLL: Duration = Duration::from_millis(200);
@@ -38,7 +40,7 @@ pub(super) struct LastWord<'c> {
     client: BaseConsumer<Talk>,
     keys: LogKeys,
     /// Where to read on.
-    next: Offset,
+    next: u64,
 }
 
 impl<'c> LastWord<'c> {
@@ -55,7 +57,7 @@ impl<'c> LastWord<'c> {
             talk,
             client: acks_reader(context.settings.brokers(), talk)?,
             keys: pair.public().clone(),
-            next: Offset::Beginning,
+            next: 0,
         })
     }
 
@@ -78,16 +80,20 @@ impl<'c> LastWord<'c> {
     /// The greatest checkpoint of this log, if there is one that was not forgiven. Anything else
     /// under its name is somebody's talk.
     fn read(&mut self) -> Result<Option<LogSigned>, KafkaFailed> {
+        let next = match self.next {
+            0 => Offset::Beginning,
+            next => offset(next),
+        };
         let mut list = TopicPartitionList::new();
         let assigned = list
-            .add_partition_offset(self.topic, 0, self.next)
+            .add_partition_offset(self.topic, 0, next)
             .and_then(|()| self.client.assign(&list));
         assigned.map_err(|error| self.failed(&error))?;
         let mut claims = Claims {
             forgiven: self.context.door.forgiven(),
             ..Claims::default()
         };
-        let until = Instant::now() + READ_WAIT;
+        let mut until = Instant::now() + READ_WAIT;
         while Instant::now() < until && !self.context.stop.load(Ordering::Relaxed) {
             match poll(&self.client, POLL) {
                 None => {}
@@ -95,10 +101,23 @@ impl<'c> LastWord<'c> {
                     claims.settle(self.context, &self.keys);
                     return Ok(claims.best);
                 }
+                Some(Err(error)) if is(&error, RDKafkaErrorCode::BadCompression) => {
+                    self.context.warn(UNREADABLE);
+                    let part = Part {
+                        brokers: self.context.settings.brokers(),
+                        talk: self.talk,
+                        topic: self.topic,
+                        number: 0,
+                        isolation: READ_COMMITTED,
+                    };
+                    self.next = part.pass(&self.client, self.next)?;
+                    until = Instant::now() + READ_WAIT;
+                }
                 Some(Err(error)) => return Err(self.failed(&error)),
                 Some(Ok(record)) => {
-                    self.next = Offset::Offset(record.offset().saturating_add(1));
+                    self.next = behind(&record);
                     self.hear(&record, &mut claims);
+                    until = Instant::now() + READ_WAIT;
                 }
             }
         }

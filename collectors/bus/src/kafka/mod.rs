@@ -51,6 +51,8 @@ pub use link::{KafkaBus, KafkaLink};
 pub use status::{BusState, BusStatus, PartitionStatus};
 
 #[cfg(test)]
+mod acks_tests;
+#[cfg(test)]
 mod broker_tests;
 #[cfg(test)]
 mod stories_tests;

@@ -18,7 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::ack::origin_of;
-use super::client::{ANSWER_WAIT, KafkaFailed, Talk, consumer, poll, settings};
+use super::client::{ANSWER_WAIT, KafkaFailed, Talk, consumer, is, poll, settings};
 use super::config::LedgerSettings;
 use super::hearing::{acks_reader, from_beginning};
 use super::topics::{acks_topic, also_used_by, ensure, events_topic};
@@ -115,6 +115,8 @@ fn other_log(
                 }
             }
             Some(Err(KafkaError::PartitionEOF(_))) => break,
+            // Whoever reads on behind it says it.
+            Some(Err(error)) if is(&error, RDKafkaErrorCode::BadCompression) => break,
             Some(Err(error)) => return Err(failed(&error)),
         }
     }

@@ -31,7 +31,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The installation as it lies there, in a folder of its own; not opened.
-fn copied(ledger: &Ledger) -> (tempfile::TempDir, LogPaths) {
+pub(super) fn copied(ledger: &Ledger) -> (tempfile::TempDir, LogPaths) {
     let folder = tempfile::tempdir().unwrap();
     copy(ledger.folder.path(), folder.path());
     let tenant = ledger.paths.tenant();
@@ -39,7 +39,10 @@ fn copied(ledger: &Ledger) -> (tempfile::TempDir, LogPaths) {
     (folder, paths)
 }
 
-fn opened((folder, paths): (tempfile::TempDir, LogPaths), accept_restored: bool) -> Ledger {
+pub(super) fn opened(
+    (folder, paths): (tempfile::TempDir, LogPaths),
+    accept_restored: bool,
+) -> Ledger {
     let options = LogOptions {
         checkpoint_every: Duration::from_millis(20),
         accept_restored,
@@ -49,7 +52,7 @@ fn opened((folder, paths): (tempfile::TempDir, LogPaths), accept_restored: bool)
     Ledger { folder, paths, log }
 }
 
-fn speaks(bus: &mut KafkaBus, source: SourceId) {
+pub(super) fn speaks(bus: &mut KafkaBus, source: SourceId) {
     until("the log speaks", || bus.acknowledged(source, WAIT).is_ok());
 }
 
@@ -61,7 +64,7 @@ fn chained(mine: &Credentials, epoch: Epoch, from: u64, count: u64) -> Vec<Messa
 }
 
 /// The log stopped, says why with both sizes, and does not open again by itself.
-fn stopped(ledger: Ledger, intake: Intake) -> (tempfile::TempDir, LogPaths) {
+pub(super) fn stopped(ledger: Ledger, intake: Intake) -> (tempfile::TempDir, LogPaths) {
     until("the intake stops", || {
         intake.status().state == BusState::Stopped
     });
@@ -152,7 +155,7 @@ fn a_log_from_an_old_copy(broker: &Broker) {
 }
 
 /// A record of the acks topic by somebody.
-fn forged(broker: &Broker, tenant: &str, key: &str, value: &[u8]) {
+pub(super) fn forged(broker: &Broker, tenant: &str, key: &str, value: &[u8]) {
     let producer: BaseProducer = config(broker).create().unwrap();
     let topic = acks_topic(tenant);
     let record = BaseRecord::<str, [u8]>::to(&topic).partition(0);

@@ -1,16 +1,18 @@
 //! A batch that cannot be decompressed, which anybody who may write can make: where it begins and
-//! ends is found by trying, reading goes on behind it, and the log says what was passed over.
+//! ends is found by trying, and reading goes on behind it. Of the events topic the log says what was
+//! passed over; on the acks topic only what is read counts.
 //!
-//! Not here: reading (`session`), other reasons to begin elsewhere (`places`).
+//! Not here: reading (`session`, `hearing`, `last_word`), other reasons to begin elsewhere (`places`).
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::client::{ANSWER_WAIT, KafkaFailed, consumer, is, poll};
+use super::client::{ANSWER_WAIT, KafkaFailed, READ_COMMITTED, Talk, consumer, is, poll};
+use super::config::Brokers;
 use super::notice::Notice;
 use super::place::PartitionPlace;
 use super::session::{Session, number, offset};
@@ -32,10 +34,17 @@ impl Session<'_> {
             let (topic, at) = (one.topic.clone(), one.number);
             let before = one.gathered.place().clone();
             let (_, high) = self.watermarks(&topic, at)?;
-            if before.next >= high || self.can_read(&topic, at, before.next)? {
+            let part = Part {
+                brokers: self.context.settings.brokers(),
+                talk: &self.talk,
+                topic: &topic,
+                number: number(at),
+                isolation: READ_COMMITTED,
+            };
+            if before.next >= high || part.can_read(before.next)? {
                 continue;
             }
-            let next = self.readable_from(&topic, at, (before.next, high))?;
+            let next = part.readable_from((before.next, high))?;
             let notice = Notice::Unreadable {
                 from: before.next,
                 count: next - before.next,
@@ -54,18 +63,52 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// A partition, and which of its records count.
+pub(crate) struct Part<'a> {
+    pub(crate) brokers: &'a Brokers,
+    pub(crate) talk: &'a Talk,
+    pub(crate) topic: &'a str,
+    pub(crate) number: i32,
+    /// `isolation.level` of whoever reads it.
+    pub(crate) isolation: &'a str,
+}
+
+impl Part<'_> {
+    /// Lets `client`, which read to `next` and met what it cannot decompress, go on behind it.
+    /// Returns where.
+    pub(crate) fn pass(&self, client: &BaseConsumer<Talk>, next: u64) -> Result<u64, KafkaFailed> {
+        let ask = |wait| client.fetch_watermarks(self.topic, self.number, wait);
+        let asked = self.talk.ask(ANSWER_WAIT, ask);
+        let (low, high) = asked.map_err(|error| self.failed(&error))?;
+        let plain = |offset: i64| u64::try_from(offset).unwrap_or_default();
+        let (low, high) = (plain(low), plain(high));
+        // A topic that was made anew may end before what was read of the one before.
+        let bad = if next > high { low } else { next.max(low) };
+        let next = if bad == high || self.can_read(bad)? {
+            bad
+        } else {
+            self.readable_from((bad, high))?
+        };
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(self.topic, self.number, offset(next));
+        let assigned = added.and_then(|()| client.assign(&list));
+        assigned.map_err(|error| self.failed(&error))?;
+        Ok(next)
+    }
+
+    fn failed(&self, error: &KafkaError) -> KafkaFailed {
+        let what = format!("reading topic {}", self.topic);
+        KafkaFailed::of(error, &what, self.talk, self.brokers)
+    }
 
     /// The first offset behind `bad`, which cannot be read, that can; at most `high`.
-    fn readable_from(
-        &self,
-        topic: &str,
-        partition: u32,
-        (bad, high): (u64, u64),
-    ) -> Result<u64, KafkaFailed> {
+    fn readable_from(&self, (bad, high): (u64, u64)) -> Result<u64, KafkaFailed> {
         let (mut bad, mut good, mut step) = (bad, high, 1_u64);
         while bad.saturating_add(step) < high {
             let at = bad.saturating_add(step);
-            if self.can_read(topic, partition, at)? {
+            if self.can_read(at)? {
                 good = at;
                 break;
             }
@@ -74,7 +117,7 @@ impl Session<'_> {
         }
         while good.saturating_sub(bad) > 1 {
             let at = bad.midpoint(good);
-            if self.can_read(topic, partition, at)? {
+            if self.can_read(at)? {
                 good = at;
             } else {
                 bad = at;
@@ -84,15 +127,16 @@ impl Session<'_> {
     }
 
     /// Whether reading can begin at an offset; with a client of its own, which has nothing in it.
-    fn can_read(&self, topic: &str, partition: u32, at: u64) -> Result<bool, KafkaFailed> {
-        let what = format!("reading topic {topic}");
-        let brokers = self.context.settings.brokers();
-        let client = consumer(brokers, &self.talk, &[("enable.partition.eof", "true")])?;
-        let failed = |error: &KafkaError| self.failed(error, &what);
+    fn can_read(&self, at: u64) -> Result<bool, KafkaFailed> {
+        let set = [
+            ("enable.partition.eof", "true"),
+            ("isolation.level", self.isolation),
+        ];
+        let client = consumer(self.brokers, self.talk, &set)?;
         let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(topic, number(partition), offset(at));
+        let added = list.add_partition_offset(self.topic, self.number, offset(at));
         let assigned = added.and_then(|()| client.assign(&list));
-        assigned.map_err(|error| failed(&error))?;
+        assigned.map_err(|error| self.failed(&error))?;
         let until = Instant::now() + ANSWER_WAIT;
         while Instant::now() < until && !self.talk.ends() {
             match poll(&client, POLL) {
@@ -101,10 +145,10 @@ impl Session<'_> {
                 Some(Err(error)) if is(&error, RDKafkaErrorCode::BadCompression) => {
                     return Ok(false);
                 }
-                Some(Err(error)) => return Err(failed(&error)),
+                Some(Err(error)) => return Err(self.failed(&error)),
             }
         }
         let late = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
-        Err(failed(&late))
+        Err(self.failed(&late))
     }
 }
