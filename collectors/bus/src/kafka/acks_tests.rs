@@ -3,13 +3,62 @@
 //!
 //! Not here: what is believed there (`truth_tests`).
 
+use std::time::Duration;
+
+use ledger_core::state::Stream;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::Intake;
 use super::broker_tests::{Broker, Ledger, WAIT, sealed, until};
 use super::stories_tests::{all_once, carry, config, covered, reads};
 use super::topics::acks_topic;
-use super::truth_tests::speaks;
+use super::truth_tests::{copied, opened, speaks, stopped};
+use crate::bus::Bus as _;
+
+/// Somebody's transaction that stays open hides the log's words from agents, not from a copy of it.
+fn words_behind_an_open_transaction(broker: &Broker) {
+    let ledger = Ledger::of("open");
+    let mine = ledger.source("mine");
+    let link = ledger.link(broker, &[mine.source]);
+    let mut bus = link.bus(mine.source);
+    let messages = sealed(&mine, 20);
+    let intake = ledger.intake(broker);
+    reads(&intake);
+    speaks(&mut bus, mine.source);
+    carry(&mut bus, mine.source, &messages[..10]);
+    covered(&mut bus, mine.source, &messages[..10]);
+    intake.stop();
+    let old = copied(&ledger);
+    let mut strange = config(broker);
+    strange.set("transactional.id", "strange");
+    let strange: BaseProducer = strange.create().unwrap();
+    strange.init_transactions(WAIT).unwrap();
+    strange.begin_transaction().unwrap();
+    let topic = acks_topic("open");
+    let record = BaseRecord::<str, str>::to(&topic).partition(0);
+    let sent = strange.send(record.key("any").payload("any"));
+    sent.map_err(|error| error.0).unwrap();
+    strange.flush(WAIT).unwrap();
+    let intake = ledger.intake(broker);
+    reads(&intake);
+    carry(&mut bus, mine.source, &messages[10..]);
+    until("all is published", || {
+        let status = ledger.log.status();
+        status.sources[0].records == 20 && status.published_size == status.size
+    });
+    intake.stop();
+    // The twin: the newest goes on.
+    let intake = ledger.intake(broker);
+    reads(&intake);
+    intake.stop();
+    drop(ledger);
+    let older = opened(old, false);
+    let intake = older.intake(broker);
+    stopped(older, intake);
+    let heard = bus.acknowledged(mine.source, Duration::ZERO).unwrap();
+    assert_eq!(heard.through(Stream::Record).0, 10, "it was not open");
+    strange.abort_transaction(WAIT).unwrap();
+}
 
 /// A batch of the acks topic that nobody can decompress.
 fn bomb(broker: &Broker, tenant: &str) {
@@ -68,7 +117,10 @@ fn acknowledgements_that_no_reader_takes(broker: &Broker) {
 #[ignore = "needs servers"]
 fn what_nobody_can_do_to_those_who_hear() {
     let broker = Broker::start();
-    for (name, story) in [("deaf", acknowledgements_that_no_reader_takes as fn(&Broker))] {
+    for (name, story) in [
+        ("deaf", acknowledgements_that_no_reader_takes as fn(&Broker)),
+        ("open", words_behind_an_open_transaction),
+    ] {
         println!("story {name}");
         story(&broker);
     }

@@ -29,6 +29,8 @@ const SECRET_BYTES_MAX: usize = 64 << 10;
 pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// `isolation.level`: nothing of transactions that are open or were given up.
 pub(crate) const READ_COMMITTED: &str = "read_committed";
+/// All that was written: for words that prove themselves.
+pub(crate) const READ_UNCOMMITTED: &str = "read_uncommitted";
 /// Longest wait at a time, so that whoever is asked to end does not wait for brokers.
 const ANSWER_SLICE: Duration = Duration::from_secs(1);
 

@@ -120,7 +120,7 @@ pub(crate) fn hear(
 ) -> Result<JoinHandle<()>, KafkaFailed> {
     let talk = Talk::until(&stop);
     // Made once here, so that settings that no client can be made of are said at once.
-    let client = acks_reader(&brokers, &talk)?;
+    let client = acks_reader(&brokers, &talk, READ_COMMITTED)?;
     let ear = Ear {
         brokers,
         topic,
@@ -143,8 +143,10 @@ pub(crate) fn hear(
 pub(crate) fn acks_reader(
     brokers: &Brokers,
     talk: &Talk,
+    isolation: &str,
 ) -> Result<BaseConsumer<Talk>, KafkaFailed> {
     let set = [
+        ("isolation.level", isolation),
         ("auto.offset.reset", "earliest"),
         ("enable.partition.eof", "true"),
         ("queued.max.messages.kbytes", "4096"),

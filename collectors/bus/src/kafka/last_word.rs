@@ -2,6 +2,7 @@
 //! signatures that the log does not hold shows that it was restored from a copy, or cloned. The log
 //! is told, and stops.
 //!
+//! What lies behind a transaction that somebody leaves open is read as well: signatures prove it.
 //! One that was signed before an operator accepted such a loss shows nothing more. Not here: what
 //! is written (`acks`).
 
@@ -17,7 +18,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::ack::{ACK_BYTES_MAX, LogAck, origin_of};
-use super::client::{KafkaFailed, READ_COMMITTED, Talk, is, poll};
+use super::client::{KafkaFailed, READ_UNCOMMITTED, Talk, is, poll};
 use super::hearing::{UNREADABLE, acks_reader, behind};
 use super::intake::Context;
 use super::session::offset;
@@ -55,7 +56,7 @@ impl<'c> LastWord<'c> {
             context,
             topic,
             talk,
-            client: acks_reader(context.settings.brokers(), talk)?,
+            client: acks_reader(context.settings.brokers(), talk, READ_UNCOMMITTED)?,
             keys: pair.public().clone(),
             next: 0,
         })
@@ -108,7 +109,7 @@ impl<'c> LastWord<'c> {
                         talk: self.talk,
                         topic: self.topic,
                         number: 0,
-                        isolation: READ_COMMITTED,
+                        isolation: READ_UNCOMMITTED,
                     };
                     self.next = part.pass(&self.client, self.next)?;
                     until = Instant::now() + READ_WAIT;

@@ -18,7 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::ack::origin_of;
-use super::client::{ANSWER_WAIT, KafkaFailed, Talk, consumer, is, poll, settings};
+use super::client::{ANSWER_WAIT, KafkaFailed, READ_COMMITTED, Talk, consumer, is, poll, settings};
 use super::config::LedgerSettings;
 use super::hearing::{acks_reader, from_beginning};
 use super::topics::{acks_topic, also_used_by, ensure, events_topic};
@@ -102,7 +102,7 @@ fn other_log(
     let brokers = settings.brokers();
     let what = format!("reading topic {topic}");
     let failed = |error: &KafkaError| KafkaFailed::of(error, &what, talk, brokers);
-    let client = acks_reader(brokers, talk)?;
+    let client = acks_reader(brokers, talk, READ_COMMITTED)?;
     from_beginning(&client, topic).map_err(|error| failed(&error))?;
     let until = Instant::now() + ANSWER_WAIT;
     while Instant::now() < until {
