@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keys_secret::SecretKey32;
-use ledger_core::{SourceId, TreeSize};
+use ledger_core::{Nanos, SourceId, TreeSize};
 use ledger_log::Coverage;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -40,6 +40,8 @@ const AGAIN_EVERY: Duration = Duration::from_secs(600);
 const MOVED_EVERY: Duration = Duration::from_secs(30);
 /// How many lines of the client's log are read at a time.
 const IDS_POLLS: u32 = 16;
+/// All is said again so often at most because somebody else writes here.
+const OTHERS_EVERY: Duration = Duration::from_secs(60);
 /// How often it is asked how much waits in the partitions, and whether somebody else writes here.
 const LAG_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for one of those answers: without it the numbers stay as they were.
@@ -60,16 +62,33 @@ pub(crate) struct AcksWriter {
     said: HashMap<SourceId, Said>,
     passed: Vec<Passed>,
     all_at: Instant,
+    /// All is to be said again.
+    again: bool,
     /// When a source is to hear how far its partition was read.
     due_at: Option<Instant>,
-    /// Where the acks topic ended after the last words.
+    /// Where the acks topic ended when it was looked at, if nothing was said since.
     end: Option<i64>,
+    /// Somebody else wrote to it, which was not answered yet; when that was done last.
+    others: bool,
+    others_at: Option<Instant>,
 }
 
 /// What was said last of a source's partition.
 struct Said {
     passed: Passed,
+    restored: Nanos,
     at: Instant,
+}
+
+impl Said {
+    /// Whether a source is to hear this of its partition though nothing else about it is new: at
+    /// once if something was lost or forgiven, and now and then if it was read on, for what was
+    /// read there and not taken.
+    fn is_old(&self, passed: &Passed, restored: Nanos) -> bool {
+        let (old, new) = (&self.passed, passed);
+        (old.generation, old.lost_to, self.restored) != (new.generation, new.lost_to, restored)
+            || (old.next != new.next && self.at.elapsed() >= MOVED_EVERY)
+    }
 }
 
 /// What a turn says.
@@ -116,8 +135,11 @@ impl AcksWriter {
             said: HashMap::new(),
             passed: Vec::new(),
             all_at: Instant::now(),
+            again: false,
             due_at: None,
             end: None,
+            others: false,
+            others_at: None,
         };
         let begin = |wait| writer.producer.init_transactions(wait);
         let begun = writer.talk.ask(COMMIT_WAIT, begin);
@@ -144,8 +166,8 @@ impl AcksWriter {
                 }
                 self.wait_published(context);
             }
-            let again = self.is_anew() || self.all_at.elapsed() >= AGAIN_EVERY;
-            let after = self.size().filter(|_| !again);
+            self.again |= self.is_anew() || self.all_at.elapsed() >= AGAIN_EVERY;
+            let after = self.size().filter(|_| !self.again);
             let covered = context.door.coverage(after, LOOK_EVERY);
             let covered = covered.map_err(|error| KafkaFailed::Log(error.to_string()))?;
             let due = self.due_at.is_some_and(|at| at <= Instant::now());
@@ -155,7 +177,7 @@ impl AcksWriter {
             }
             if Instant::now() >= lag_at {
                 self.look_at_lag(context)?;
-                self.look_for_others(context)?;
+                self.look_for_others();
                 lag_at = Instant::now() + LAG_EVERY;
             }
             if last {
@@ -212,11 +234,13 @@ impl AcksWriter {
                 }
                 self.failed(context, &error, &format!("writing to topic {}", self.acks))
             })?;
-            self.end = self.ends_at();
+            // What ends a transaction is written after the answer: the next look sees it.
+            self.end = None;
         }
         let at = Instant::now();
         if since.is_none() {
             self.all_at = at;
+            self.again = false;
         }
         let said = words.sources.iter();
         self.said.extend(said.map(|(source, passed, ..)| {
@@ -224,6 +248,7 @@ impl AcksWriter {
                 *source,
                 Said {
                     passed: *passed,
+                    restored: covered.restored(),
                     at,
                 },
             )
@@ -259,7 +284,7 @@ impl AcksWriter {
             let of = usize::try_from(state.id.0).ok();
             let of = of.and_then(|of| passed.get(of.checked_rem(passed.len())?));
             let Some(passed) = of.copied() else { continue };
-            if !changed.contains(&state.id) && !self.is_news(state.id, &passed) {
+            if !changed.contains(&state.id) && !self.is_news(state.id, &passed, covered) {
                 continue;
             }
             let Some(acknowledged) = context.door.acknowledged_in(covered, state.id) else {
@@ -287,15 +312,9 @@ impl AcksWriter {
         }))
     }
 
-    /// Whether a source is to hear this of its partition though nothing else about it is new: at
-    /// once if something was lost, and now and then if it was read on, for what was read there and
-    /// not taken.
-    fn is_news(&self, source: SourceId, passed: &Passed) -> bool {
-        self.said.get(&source).is_none_or(|said| {
-            let (old, new) = (&said.passed, passed);
-            (old.generation, old.lost_to) != (new.generation, new.lost_to)
-                || (old.next != new.next && said.at.elapsed() >= MOVED_EVERY)
-        })
+    fn is_news(&self, source: SourceId, passed: &Passed, covered: &Coverage) -> bool {
+        let said = self.said.get(&source);
+        said.is_none_or(|said| said.is_old(passed, covered.restored()))
     }
 
     /// How far each partition that sources send to was read, in their order.
@@ -398,18 +417,16 @@ impl AcksWriter {
     }
 
     /// If somebody else wrote to the acks topic, it may be another ledger of this log, and of two
-    /// the brokers let the later one write: it shows when this one says its last word again.
-    fn look_for_others(&mut self, context: &Context) -> Result<(), KafkaFailed> {
+    /// the brokers let the later one write: it shows when this one says all again. Or somebody
+    /// brought an old word again, which must not stay the last of its key.
+    fn look_for_others(&mut self) {
         let (before, now) = (self.end, self.ends_at());
         self.end = now.or(before);
-        let other = before.is_some() && now.is_some() && now != before;
-        match self.covered.clone() {
-            Some(covered) if other => {
-                self.passed.clear();
-                let since = Some(covered.size);
-                self.say(context, covered, since)
-            }
-            _ => Ok(()),
+        self.others |= before.is_some() && now.is_some() && now != before;
+        let may = self.others_at.is_none_or(|at| at.elapsed() >= OTHERS_EVERY);
+        if self.others && may {
+            (self.others, self.again) = (false, true);
+            self.others_at = Some(Instant::now());
         }
     }
 
@@ -447,5 +464,40 @@ impl AcksWriter {
         }
         context.answered();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_forgiven_or_lost_is_news_at_once() {
+        let passed = Passed {
+            partition: 1,
+            generation: 1,
+            next: 5,
+            lost_to: 0,
+        };
+        let at = Instant::now();
+        let restored = Nanos(7);
+        let said = Said {
+            passed,
+            restored,
+            at,
+        };
+        assert!(!said.is_old(&passed, restored));
+        assert!(!said.is_old(&Passed { next: 9, ..passed }, restored));
+        assert!(said.is_old(&passed, Nanos(8)));
+        let lost_to = 3;
+        assert!(said.is_old(&Passed { lost_to, ..passed }, restored));
+        let generation = 2;
+        assert!(said.is_old(
+            &Passed {
+                generation,
+                ..passed
+            },
+            restored
+        ));
     }
 }

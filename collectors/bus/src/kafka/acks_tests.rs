@@ -3,16 +3,18 @@
 //!
 //! Not here: what is believed there (`truth_tests`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ledger_core::state::Stream;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::Intake;
+use super::ack::source_key;
 use super::broker_tests::{Broker, Ledger, WAIT, sealed, until};
+use super::raw::{RawCluster, RawRecord};
 use super::stories_tests::{all_once, carry, config, covered, reads};
 use super::topics::acks_topic;
-use super::truth_tests::{copied, opened, speaks, stopped};
+use super::truth_tests::{copied, forged, opened, speaks, stopped};
 use crate::bus::Bus as _;
 
 /// Somebody's transaction that stays open hides the log's words from agents, not from a copy of it.
@@ -113,6 +115,44 @@ fn acknowledgements_that_no_reader_takes(broker: &Broker) {
     all_once(&ledger, mine.source, 40, true);
 }
 
+/// Somebody who writes makes the log say all again, and then it is still.
+fn a_word_that_somebody_brings_again(broker: &Broker) {
+    let ledger = Ledger::of("still");
+    let mine = ledger.source("mine");
+    let intake = ledger.intake(broker);
+    reads(&intake);
+    let link = ledger.link(broker, &[mine.source]);
+    let mut bus = link.bus(mine.source);
+    let messages = sealed(&mine, 10);
+    speaks(&mut bus, mine.source);
+    carry(&mut bus, mine.source, &messages);
+    covered(&mut bus, mine.source, &messages);
+    let cluster = RawCluster::plain(&broker.address);
+    let (topic, key) = (acks_topic("still"), source_key(mine.source));
+    let end = || cluster.watermarks(&topic, 0).unwrap().1;
+    // Longer than it looks for others twice.
+    let still = || {
+        let mut seen = (end(), Instant::now());
+        until("it is still", || {
+            if end() != seen.0 {
+                seen = (end(), Instant::now());
+            }
+            seen.1.elapsed() >= Duration::from_secs(12)
+        });
+        seen.0
+    };
+    let before = still();
+    forged(broker, "still", "any", b"any");
+    until("the source hears it again", || {
+        let mut again = false;
+        let mut take = |record: RawRecord| again |= record.key == key.as_bytes();
+        cluster.read(&topic, 0, before, &mut take).unwrap();
+        again
+    });
+    still();
+    intake.stop();
+}
+
 #[test]
 #[ignore = "needs servers"]
 fn what_nobody_can_do_to_those_who_hear() {
@@ -120,6 +160,7 @@ fn what_nobody_can_do_to_those_who_hear() {
     for (name, story) in [
         ("deaf", acknowledgements_that_no_reader_takes as fn(&Broker)),
         ("open", words_behind_an_open_transaction),
+        ("still", a_word_that_somebody_brings_again),
     ] {
         println!("story {name}");
         story(&broker);
