@@ -41,10 +41,8 @@ const BLOCK: usize = 64;
 const SHORT_MAX: usize = 2 * BLOCK - 9;
 
 /// SHA-256 of one block, which made `state`, and at most [`SHORT_MAX`] bytes behind it.
-fn sha256_behind_block<'a>(
-    mut state: [u32; 8],
-    pieces: impl Iterator<Item = &'a [u8]>,
-) -> [u8; 32] {
+fn sha256_behind_block<'a>(state: &[u32; 8], pieces: impl Iterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut state = Zeroizing::new(*state);
     let mut blocks = [[0; BLOCK]; 2];
     let mut rest = blocks.as_flattened_mut();
     let mut bytes = BLOCK;
@@ -62,7 +60,7 @@ fn sha256_behind_block<'a>(
     }
     compress256(&mut state, used);
     let mut digest = [0; 32];
-    for (to, word) in digest.chunks_exact_mut(4).zip(state) {
+    for (to, word) in digest.chunks_exact_mut(4).zip(state.iter()) {
         to.copy_from_slice(&word.to_be_bytes());
     }
     digest
@@ -90,7 +88,7 @@ impl SecretKey32 {
     pub fn hmac(&self, label: &[u8], parts: &[&[u8]]) -> [u8; 32] {
         let pieces = || std::iter::once(&label).chain(parts).copied();
         if pieces().map(<[u8]>::len).sum::<usize>() <= SHORT_MAX {
-            let [inner, outer] = *self.padded;
+            let [inner, outer] = &*self.padded;
             let inner = sha256_behind_block(inner, pieces());
             return sha256_behind_block(outer, std::iter::once(inner.as_slice()));
         }
