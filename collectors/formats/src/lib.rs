@@ -21,5 +21,6 @@ mod zone;
 pub use format::{Format, FormatKeys, RECORD_BYTES_MAX, SettingsError, Step, format_for};
 
 #[cfg(test)]
+mod around_tests;
 #[cfg(test)]
 mod reading_tests;

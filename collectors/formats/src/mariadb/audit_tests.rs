@@ -132,3 +132,31 @@ fn settings_are_refused_or_taken() {
         "{refused}"
     );
 }
+
+#[test]
+fn a_byte_that_is_not_utf_8_keeps_its_backslash() {
+    let line = |statement: &[u8]| {
+        let head = b"20261123 04:42:54,vm,root,localhost,7,10,QUERY,cards,'";
+        [head, statement, b"',0\n"].concat()
+    };
+    for (statement, expected) in [
+        (
+            &b"SELECT \xe94111111111111111"[..],
+            r"SELECT \xe9************1111",
+        ),
+        (&b"SELECT \xe9411111111111"[..], r"SELECT \xe9411111111111"),
+        // The twin: what a user typed, which the server writes with two.
+        (
+            &br"SELECT \\xe9411111111111"[..],
+            r"SELECT \xe9411111111111",
+        ),
+        (&br"SELECT \'x\'"[..], "SELECT 'x'"),
+    ] {
+        let answers = read_all(&line(statement));
+        let event = answers[0].event();
+        let text = event.query_info.query_string.as_deref();
+        assert_eq!(text, Some(expected), "{}", answers[0].json);
+        assert!(!answers[0].json.contains("4111111111111111"));
+        assert_eq!(event.head().masked, expected.contains('*'));
+    }
+}

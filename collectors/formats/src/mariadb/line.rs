@@ -196,6 +196,8 @@ fn unescape(text: &str) -> (Cow<'_, str>, bool) {
         match chars.next() {
             Some('t') => out.push('\t'),
             Some('0') => out.push('\0'),
+            // A byte that was not UTF-8: a backslash of the statement itself stands twice.
+            Some('x') => out.push_str("\\x"),
             other => out.extend(other),
         }
         rest = chars.as_str();

@@ -88,13 +88,19 @@ fn number(rest: &[u8], form: Form) -> Option<(u32, usize)> {
     }
 }
 
-/// The character that escapes at the beginning of `rest` name, and the bytes that they take: a run
-/// of backslashes and a number. Bytes above ASCII are read one by one.
-fn escaped(rest: &[u8], form: Form) -> Option<(char, usize)> {
+/// The number that escapes at the beginning of `rest` name, and the bytes that they take: a run of
+/// backslashes and digits.
+fn numbered(rest: &[u8], form: Form) -> Option<(u32, usize)> {
     let run = rest.iter().take(RUN_MAX).take_while(|b| **b == b'\\');
     let run = run.count();
     let (value, length) = number(rest.get(run..)?, form)?;
-    Some((char::from_u32(value)?, run + length))
+    Some((value, run + length))
+}
+
+/// The character that they name. Bytes above ASCII are read one by one.
+fn escaped(rest: &[u8], form: Form) -> Option<(char, usize)> {
+    let (value, length) = numbered(rest, form)?;
+    Some((char::from_u32(value)?, length))
 }
 
 /// The character that one escape at the beginning of `text` names, and the bytes that it takes.
@@ -160,7 +166,11 @@ pub(super) fn in_hex(text: &[u8]) -> bool {
     hex_run(text, 0).is_some()
 }
 
-/// A text in which every digit, blank and dash is one ASCII byte.
+/// What stands for a character that is no digit, blank or dash.
+const OTHER: u8 = b'x';
+
+/// A text in which every digit, blank and dash is one ASCII byte, and every other escape is one
+/// letter: its own digits are no part of a number behind it.
 pub(super) struct Folded {
     /// The bytes.
     pub(super) bytes: Vec<u8>,
@@ -177,16 +187,15 @@ impl Folded {
         let mut from = 0;
         while let Some(c) = text.get(from..).and_then(|rest| rest.chars().next()) {
             let rest = text.as_bytes().get(from..).unwrap_or(&[]);
-            let escape = (c == '\\').then(|| escaped(rest, form)).flatten();
-            let (named, length) = escape.unwrap_or((c, c.len_utf8()));
-            let as_byte = if escape.is_some() || !named.is_ascii() {
-                folded_char(named)
-            } else {
-                None
-            };
-            if let Some(byte) = as_byte {
-                folded.push(byte, from);
+            let escape = (c == '\\').then(|| numbered(rest, form)).flatten();
+            if let Some((value, length)) = escape {
+                // Half of a surrogate pair is no character, and an escape all the same.
+                let named = char::from_u32(value).and_then(folded_char);
+                folded.push(named.unwrap_or(OTHER), from);
                 from += length;
+            } else if let Some(byte) = folded_char(c).filter(|_| !c.is_ascii()) {
+                folded.push(byte, from);
+                from += c.len_utf8();
             } else {
                 for byte in rest.iter().take(c.len_utf8()) {
                     folded.push(*byte, from);
@@ -200,7 +209,6 @@ impl Folded {
     /// The text with each pair of hexadecimal digits in a run that can hold a card number as the
     /// byte that it names. `skip` is 0 or 1: where in the run the first pair begins.
     pub(super) fn of_hex(text: &str, skip: usize) -> Folded {
-        const OTHER: u8 = b'x';
         let text = text.as_bytes();
         let bytes = Vec::with_capacity(text.len());
         let starts = Vec::with_capacity(text.len());
