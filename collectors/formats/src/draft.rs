@@ -55,12 +55,12 @@ impl Source {
     ) -> Draft<'e> {
         let was_cut = record.whole.is_some();
         let own = if was_cut { 0 } else { own };
-        let (text, _) = mask::without_own(text, own);
+        let (looked, _) = mask::without_own(text, own);
         let mut draft = Draft {
             event: Box::default(),
             mask: self.mask,
             dialect: self.dialect,
-            clean: !was_cut && mask::is_clean(text),
+            clean: !was_cut && mask::is_clean(looked) && mask::says_nothing_else(text),
             changed: was_cut,
             cut: was_cut,
             own,

@@ -27,7 +27,9 @@ use std::borrow::Cow;
 use ledger_event::{Event, Redaction as EventRedaction, Text, TextRole};
 
 pub(crate) use lexer::{Lexer, Token, TokenKind};
-pub(crate) use record::{is_own_number, own_of_columns, own_of_pairs};
+pub(crate) use record::{
+    is_own_number, own_number, own_of_columns, own_of_pairs, says_nothing_else,
+};
 
 /// What stands in the place of a secret.
 pub(crate) const MASK: &str = "***";
@@ -184,7 +186,7 @@ pub(crate) fn mask_native(
     }
     // What was masked may have taken the column's comma or a quote with it, and then the next
     // reader would not know the number again.
-    if own > 0 && record::own_number(&masked.text, "csvlog") != own {
+    if own > 0 && own_number(&masked.text, "csvlog") != own {
         return mask_plain(text, dialect, options);
     }
     masked
@@ -276,27 +278,22 @@ pub fn recheck(event: &mut Event<'_>, dialect: Dialect, options: MaskOptions) ->
         Some("MariaDB" | "MySQL") => Dialect::MariaDb,
         _ => dialect,
     };
-    let understood = event.unmapped.unparsed.is_none() && event.metadata.is_truncated.is_none();
-    let postgresql = event.metadata.product.name.as_deref() == Some("PostgreSQL");
-    let log_format = event.metadata.log_format.clone();
-    let log_format = log_format.filter(|_| understood && postgresql);
-    let own_in = |text: &str| {
-        let named = log_format.as_deref();
-        named.map_or(0, |name| record::own_number(text, name))
-    };
+    let own_in = own_in(event);
     let mut notes: Vec<(&'static str, Redaction)> = Vec::new();
     let mut parameters_too = false;
     let mut parameters_masked = false;
+    notes.extend(recheck_uids(event, &own_in, dialect, options));
     event.texts_mut(&mut |field, text| {
         let whole = field.role == TextRole::Parameters && parameters_too && !is_masked_list(text);
-        if !whole && is_clean(text) {
+        let raw = field.role == TextRole::Raw;
+        if !whole && is_clean(text) && (!raw || says_nothing_else(text)) {
             return;
         }
         let masked = if whole {
             mask_whole(text)
         } else if field.role == TextRole::Statement {
             mask_sql(text, dialect, options)
-        } else if field.role == TextRole::Raw {
+        } else if raw {
             mask_native(text, own_in(text), dialect, options)
         } else {
             mask_plain(text, dialect, options)
@@ -334,6 +331,58 @@ pub fn recheck(event: &mut Event<'_>, dialect: Dialect, options: MaskOptions) ->
     notes
         .iter()
         .fold(0, |sum, (_, redaction)| sum.saturating_add(redaction.count))
+}
+
+/// How many bytes at the end of an event's native record are the server's own: those that its form's
+/// reader takes for such, and the event says so too.
+fn own_in(event: &Event<'_>) -> impl Fn(&str) -> usize + use<> {
+    let understood = event.unmapped.unparsed.is_none() && event.metadata.is_truncated.is_none();
+    let postgresql = event.metadata.product.name.as_deref() == Some("PostgreSQL");
+    let log_format = event.metadata.log_format.as_deref();
+    let log_format = log_format.filter(|_| understood && postgresql);
+    let log_format = log_format.map(str::to_owned);
+    let uids = [&event.query_info.uid, &event.unmapped.query_info.uid];
+    let uids = uids.map(|uid| uid.as_deref().map(str::to_owned));
+    move |raw| {
+        let own = log_format
+            .as_deref()
+            .map_or(0, |name| own_number(raw, name));
+        let (_, end) = without_own(raw, own);
+        let number = end.strip_suffix('}').unwrap_or(end);
+        let same = uids.iter().flatten().all(|uid| uid == number);
+        if same { own } else { 0 }
+    }
+}
+
+/// The same of the query's identifiers, which may be numbers only where the native record has them
+/// as the server's own.
+fn recheck_uids(
+    event: &mut Event<'_>,
+    own_in: &dyn Fn(&str) -> usize,
+    dialect: Dialect,
+    options: MaskOptions,
+) -> Vec<(&'static str, Redaction)> {
+    let raw = event.raw_data.as_deref().unwrap_or("");
+    let mut notes = Vec::new();
+    for (path, uid) in [
+        ("query_info.uid", &mut event.query_info.uid),
+        (
+            "unmapped.query_info.uid",
+            &mut event.unmapped.query_info.uid,
+        ),
+    ] {
+        let Some(text) = uid.as_mut().filter(|text| !is_clean(text)) else {
+            continue;
+        };
+        if own_in(raw) > 0 {
+            continue;
+        }
+        let masked = mask_plain(text, dialect, options);
+        notes.extend(masked.redactions.iter().map(|redaction| (path, *redaction)));
+        let now = Text::from(masked.text.into_owned());
+        *text = now;
+    }
+    notes
 }
 
 /// Whether a list of parameters is masked already, one by one or as a whole.

@@ -33,8 +33,6 @@ const PATTERNS: &[(&[u8], usize)] = &[
     (b"hmac", 0),
     (b"pgp_", 1),
     (b"://", 0),
-    // As JSON may write it.
-    (b":\\/", 0),
     (b"program", 2),
     (b"cvv", 0),
     (b"cvc", 0),

@@ -9,9 +9,11 @@
 use std::borrow::Cow;
 
 use super::names::sensitive;
-use super::{Dialect, Found, MaskOptions, Masked, mask_plain, mask_whole};
+use super::{Dialect, Found, MaskOptions, Masked, is_clean, mask_plain, mask_whole};
 use crate::csv;
 use crate::json::{Pairs, put_string};
+use crate::postgresql;
+use crate::scan;
 
 /// Columns of csvlog from version 14 on, the last of which is `query_id`.
 const CSVLOG_COLUMNS: usize = 26;
@@ -19,7 +21,8 @@ const CSVLOG_COLUMNS: usize = 26;
 /// Whether a text is a number as the server writes a hash of 64 bits.
 pub(crate) fn is_own_number(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    digits.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i64>().is_ok()
+    let padded = digits.starts_with('0') && text != "0";
+    !padded && digits.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i64>().is_ok()
 }
 
 /// How many bytes at the end of a record of csvlog its own number takes; 0 when it has none.
@@ -43,13 +46,46 @@ pub(crate) fn own_of_pairs(pairs: &Pairs<'_>) -> usize {
     }
 }
 
-/// The same of a whole record in the form of this name, which its reader has understood.
-pub(super) fn own_number(text: &str, log_format: &str) -> usize {
+/// The same of a whole record, if the reader of the form of this name takes it for one.
+pub(crate) fn own_number(text: &str, log_format: &str) -> usize {
     match log_format {
-        "csvlog" => csv::split(text, false).map_or(0, |columns| own_of_columns(&columns)),
-        "jsonlog" => Pairs::read(text).map_or(0, |pairs| own_of_pairs(&pairs)),
+        "csvlog" => {
+            let row = postgresql::Row::read(text, false);
+            row.map_or(0, |row| own_of_columns(&row.values))
+        }
+        "jsonlog" => {
+            let pairs = Pairs::read(text).filter(|pairs| postgresql::is_row(pairs));
+            pairs.map_or(0, |pairs| own_of_pairs(&pairs))
+        }
         _ => 0,
     }
+}
+
+/// Whether a clean record that is an object is clean in what its strings say, too: escapes may hide
+/// what would not be clean. A quote or a line end parts what stands around it as its escape does, so
+/// a record without other escapes is not read.
+pub(crate) fn says_nothing_else(text: &str) -> bool {
+    if !text.starts_with('{') {
+        return true;
+    }
+    let parts = |next: u8| (next == b'"') | (next == b'n') | (next == b'r');
+    let hiding = |byte: u8, next: u8| (byte == b'\\') & !parts(next);
+    if !scan::any_pair(text.as_bytes(), hiding, |_| true) {
+        return true;
+    }
+    let Some(pairs) = Pairs::read(text) else {
+        return true;
+    };
+    pairs.0.iter().all(|(key, value)| {
+        let string = value.string();
+        [Some(key), string.as_ref()]
+            .into_iter()
+            .flatten()
+            .all(|text| match text {
+                Cow::Owned(said) => is_clean(said),
+                Cow::Borrowed(_) => true,
+            })
+    })
 }
 
 /// Masks every string of an object, and every number but its own (`own` bytes at the end); `None`

@@ -36,9 +36,7 @@ pub(crate) struct Native<'n, 'r> {
 pub(crate) enum QueryId {
     /// The server's own number: with what closes the record, so many bytes at its end.
     AtEnd(usize),
-    /// The server's own number, elsewhere in the record.
-    Elsewhere,
-    /// Nothing, or what the server did not write so.
+    /// Nothing, or what stands elsewhere: the native record does not keep it either.
     Text,
 }
 
@@ -92,7 +90,7 @@ impl Reader {
         let source = &self.source;
         let own = match native.query_id {
             QueryId::AtEnd(bytes) => bytes,
-            QueryId::Elsewhere | QueryId::Text => 0,
+            QueryId::Text => 0,
         };
         let mut draft = source.draft_with_own(record, native.text, own, native.invalid);
         self.head(&mut draft, &row, &time, record);
@@ -108,6 +106,14 @@ impl Reader {
             Cow::Borrowed(native.text)
         };
         draft.raw(&mut raw);
+        let kept = || mask::own_number(&raw, source.about.log_format) == own;
+        if own > 0
+            && !draft.clean
+            && !kept()
+            && let Some(value) = row.values.get_mut(Column::QueryId as usize)
+        {
+            draft.plain("query_info.uid", &mut value.text);
+        }
         draft.event.raw_data = draft.text(raw, RAW_MAX);
         body(&mut draft, &mut row, audit);
         Ok(draft.finish(record, &self.source.digests))

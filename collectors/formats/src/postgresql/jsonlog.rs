@@ -12,7 +12,7 @@ use super::audit::Audit;
 use super::event::{Native, QueryId, Reader};
 use super::row::{Column, Row};
 use crate::json::{Pairs, put_string};
-use crate::mask::{is_own_number, own_of_pairs};
+use crate::mask::own_of_pairs;
 use crate::stream::{Ending, Form, NotARow, Record, Refused, read_text};
 use crate::text::{Digests, lossless};
 use crate::zone;
@@ -112,18 +112,9 @@ fn row<'r>(pairs: &Pairs<'r>) -> Result<Row<'r>, NotARow> {
     row.checked()
 }
 
-/// What stands as `query_id` in an object.
-fn query_id(pairs: &Pairs<'_>) -> QueryId {
-    match QueryId::at_end(own_of_pairs(pairs)) {
-        QueryId::Text => {
-            let mut ids = pairs.0.iter().filter(|(key, _)| key == "query_id");
-            match ids.next() {
-                Some((_, value)) if is_own_number(value.written) => QueryId::Elsewhere,
-                _ => QueryId::Text,
-            }
-        }
-        at_end => at_end,
-    }
+/// Whether an object is a row.
+pub(crate) fn is_row(pairs: &Pairs<'_>) -> bool {
+    row(pairs).is_ok()
 }
 
 /// The object again, with the texts of the row where it has a column for them.
@@ -157,7 +148,7 @@ impl Form for Jsonlog {
             let native = Native {
                 text,
                 invalid,
-                query_id: query_id(&pairs),
+                query_id: QueryId::at_end(own_of_pairs(&pairs)),
                 again: &|row: &Row<'_>, _: Option<&Audit<'_>>| again(&pairs, row),
             };
             let row = row(&pairs)?;

@@ -35,6 +35,8 @@ use jsonlog::Jsonlog;
 use prefix::Prefix;
 use stderr::Stderr;
 
+pub(crate) use jsonlog::is_row;
+pub(crate) use row::Row;
 pub(crate) use stderr::Lines;
 
 const SETTINGS: &str = "form=csvlog|jsonlog|stderr|pgauditlogtofile, \

@@ -1,5 +1,7 @@
 //! Numbers that the server itself makes: left alone in their own place, masked anywhere else.
 
+use ledger_event::Event;
+
 use crate::mask::{Dialect, MaskOptions, recheck};
 use crate::reading_tests::{Answer, format_of, read, reasons};
 
@@ -174,4 +176,137 @@ fn an_address_with_escaped_slashes_is_masked() {
     assert!(!one("postgresql", &with).json.contains("geheim"));
     let with = record.replace("select 1", "postgres:\\/\\/u:7@h");
     assert!(one("postgresql", &with).event().head().masked);
+}
+
+#[test]
+fn what_stands_behind_short_escapes_of_json_is_seen() {
+    let record = json("psql", "\"query_id\":7");
+    for (said, secret) in [
+        // A tab parts no number, and is no escape of the statement's.
+        (
+            r"U&'\\0034\\0031\\0031\\0031\t\\0031\\0031\\0031\\0031 1111 1111'",
+            r"\t\\0031",
+        ),
+        (r"'\u00024111 1111 1111 1111'", "4111 1111 1111 1111"),
+        (r"'\u0002378282246310005'", "378282246310005"),
+        (r"'\ud83d\ude004111111111111111'", CARD),
+        (r"'\\ud83d\\ude004111111111111111'", CARD),
+        (r"postgres:/\/u:geheim@h/d", "geheim"),
+    ] {
+        for field in ["select 1", "\"psql\",", "client_note"] {
+            let record = match field {
+                "client_note" => {
+                    record.replace("\"query_id\"", &format!("\"note\":\"{said}\",\"query_id\""))
+                }
+                "select 1" => record.replace(field, said),
+                _ => record.replace(field, &format!("\"{said}\",")),
+            };
+            let answer = one("postgresql", &record);
+            assert!(answer.parsed, "{record}");
+            assert!(!answer.json.contains(secret), "{}", answer.json);
+            assert!(answer.event().head().masked);
+            // The door sees it too where the agent did not.
+            let mut event = Event {
+                raw_data: Some(record.trim_end().into()),
+                ..Event::default()
+            };
+            assert!(recheck(&mut event, Dialect::PostgreSql, MaskOptions::default()) > 0);
+            let left = String::from_utf8(event.to_json()).unwrap();
+            assert!(!left.contains(secret), "{left}");
+        }
+        // The twin: the same escapes around what is no secret.
+        let plain = said
+            .replace("4111", "1114")
+            .replace("0034", "0039")
+            .replace("37828", "17828");
+        let plain = plain.replace(":geheim@", "/");
+        let record = record.replace("select 1", &plain);
+        let answer = one("postgresql", &record);
+        assert!(!answer.event().head().masked, "{}", answer.json);
+        assert_eq!(answer.event().raw_data.as_deref(), Some(record.trim_end()));
+    }
+}
+
+#[test]
+fn the_door_believes_no_label() {
+    let check = |form: &'static str, raw: &str, uid: Option<&'static str>, kept: bool| {
+        let mut event = Event::default();
+        event.metadata.product.name = Some("PostgreSQL".into());
+        event.metadata.log_format = Some(form.into());
+        event.query_info.uid = uid.map(Into::into);
+        event.raw_data = Some(raw.to_owned().into());
+        let masked = recheck(&mut event, Dialect::PostgreSql, MaskOptions::default());
+        let left = String::from_utf8(event.to_json()).unwrap();
+        assert_eq!((masked == 0, left.contains(CARD)), (kept, kept), "{left}");
+        let again = recheck(&mut event, Dialect::PostgreSql, MaskOptions::default());
+        assert_eq!(again, 0, "{left}");
+    };
+    let commas = format!("{}{CARD}", ",".repeat(25));
+    let object = format!("{{\"a\":1,\"query_id\":{CARD}}}");
+    for uid in [None, Some(CARD), Some("7")] {
+        check("csvlog", &commas, uid, false);
+        check("jsonlog", &object, uid, false);
+        check("stderr", &format!("qid={CARD}"), uid, false);
+        let (csv, json) = (
+            csv("psql", CARD),
+            json("psql", &format!("\"query_id\":{CARD}")),
+        );
+        // The twin: a whole record, and an identifier that says the same.
+        check("csvlog", csv.trim_end(), uid, uid != Some("7"));
+        check("jsonlog", json.trim_end(), uid, uid != Some("7"));
+    }
+    check("stderr", "qid=7", Some(CARD), false);
+}
+
+#[test]
+fn an_identifier_in_a_prefix_is_text() {
+    let line = |id: &str| {
+        format!(
+            "2026-11-23 09:42:03.638 UTC [9859] app=x qid={id} LOG:  \
+             AUDIT: SESSION,1,1,READ,SELECT,,,a qid=0 LOG:  ,<none>\n"
+        )
+    };
+    let settings = [
+        ("form", "stderr"),
+        ("log_line_prefix", "%m [%p] app=%a qid=%Q "),
+    ];
+    for (id, kept) in [
+        (CARD, false),
+        ("411111111111", true),
+        ("-5800417817752000201", true),
+    ] {
+        let answers = read(
+            &mut *format_of("postgresql", &settings),
+            line(id).as_bytes(),
+            1 << 20,
+        );
+        let [answer] = &*answers else {
+            panic!("{answers:?}")
+        };
+        assert!(answer.parsed, "{}", answer.json);
+        assert_eq!(answer.json.contains(id), kept, "{}", answer.json);
+        let said = answer.json.contains(&format!("\"uid\":\"{id}\""));
+        assert_eq!(said, kept, "{}", answer.json);
+        let again = recheck(
+            &mut answer.event(),
+            Dialect::PostgreSql,
+            MaskOptions::default(),
+        );
+        assert_eq!(again, 0);
+    }
+}
+
+#[test]
+fn a_number_with_zeros_before_it_is_not_the_servers() {
+    for (id, good) in [
+        ("0", true),
+        ("-7", true),
+        ("007", false),
+        ("-0", false),
+        ("-07", false),
+        ("+7", false),
+    ] {
+        let answer = one("postgresql", &csv("psql", id));
+        assert_eq!(answer.parsed, good, "{}", answer.json);
+    }
 }

@@ -273,7 +273,7 @@ impl Form for Stderr {
             let native = Native {
                 text,
                 invalid,
-                query_id: QueryId::Elsewhere,
+                query_id: QueryId::Text,
                 again: &|row: &Row<'_>, _: Option<&Audit<'_>>| again(&sections, row),
             };
             self.reader.made(row, None, &native, record)
