@@ -2,8 +2,9 @@
 //!
 //! Not here: sending (`sending`).
 
-use collectors_bus::Missing;
-use ledger_core::{Epoch, Message};
+use collectors_bus::{Acknowledged, Missing};
+use ledger_core::state::Stream;
+use ledger_core::{Epoch, Message, Sequence};
 
 use crate::clock::Moment;
 
@@ -116,6 +117,18 @@ impl Losses {
         self.next_at = now.saturating_add(self.pause);
         true
     }
+}
+
+/// Whether a checkpoint covers this message of the epoch that it speaks of.
+pub(crate) fn covers(heard: &Acknowledged, stream: Stream, sequence: Sequence) -> bool {
+    let of = |hole: &&Missing| hole.stream == stream;
+    let within = |hole: &Missing| (hole.from..=hole.to).contains(&sequence);
+    sequence <= heard.mark(stream).sequence && !heard.missing.iter().filter(of).any(within)
+}
+
+/// Whether more, or something else, is covered.
+pub(crate) fn differs(one: &Acknowledged, other: &Acknowledged) -> bool {
+    (one.epoch, &one.marks, &one.missing) != (other.epoch, &other.marks, &other.missing)
 }
 
 #[cfg(test)]

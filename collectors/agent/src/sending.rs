@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use collectors_bus::{Acknowledged, Bus, BusError, Missing, Outcome, Sent};
+use collectors_bus::{Acknowledged, Bus, BusError, Outcome, Sent};
 use ledger_core::message::MessageMac;
 use ledger_core::state::{ShortMac, Stream};
 use ledger_core::{Epoch, Message, Sequence, SourceId, TreeSize};
@@ -20,7 +20,7 @@ use crate::clock::Moment;
 use crate::flight::{Flight, Head, Parcel};
 use crate::journal::{Cursor, Journal};
 use crate::journal_error::JournalError;
-use crate::resending::{Again, Holes, Losses};
+use crate::resending::{Again, Holes, Losses, covers, differs};
 
 #[path = "flying.rs"]
 mod flying;
@@ -359,8 +359,8 @@ impl Sending {
         self.old_epochs = self.last_sent;
     }
 
-    /// Whether a checkpoint covers it: after a restart it is not sent again. Where the log has other
-    /// content under these numbers it covers nothing of ours: all goes to the log, as conflicts.
+    /// Whether a checkpoint covers it: after a restart it is not sent again. Where the log has
+    /// other content under these numbers nothing of ours is covered: all goes there, as conflicts.
     fn is_covered(&self, message: &Message) -> bool {
         let contradicted = matches!(
             self.overtaken,
@@ -492,16 +492,4 @@ impl Sending {
         self.refused = Some(reason);
         self.retry_at = now.monotonic.0.saturating_add(REFUSED_NS);
     }
-}
-
-/// Whether a checkpoint covers this message of the epoch that it speaks of.
-fn covers(heard: &Acknowledged, stream: Stream, sequence: Sequence) -> bool {
-    let of = |hole: &&Missing| hole.stream == stream;
-    let within = |hole: &Missing| (hole.from..=hole.to).contains(&sequence);
-    sequence <= heard.mark(stream).sequence && !heard.missing.iter().filter(of).any(within)
-}
-
-/// Whether more, or something else, is covered.
-fn differs(one: &Acknowledged, other: &Acknowledged) -> bool {
-    (one.epoch, &one.marks, &one.missing) != (other.epoch, &other.marks, &other.missing)
 }

@@ -23,8 +23,9 @@ pub trait Format {
 
     /// Looks at a window that nothing has followed for a while. A record whose last line is there,
     /// and that waits only for lines that may go on with it, is given now, with the bounds that it
-    /// has if no such line comes; whatever else waits on. A line that goes on with it all the same is
-    /// `Unparsed`, by itself, with nothing of its text: what stood before decides what is a secret.
+    /// has if no such line comes; whatever else waits on. A line that goes on with it all the same
+    /// is `Unparsed`, by itself, with nothing of its text: what stood before decides what is a
+    /// secret.
     fn pause<'i>(&mut self, input: &'i [u8]) -> Step<'i>;
 
     /// Says that the next window begins at this offset of the native stream, after a record.
