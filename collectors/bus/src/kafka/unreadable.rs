@@ -2,7 +2,8 @@
 //! ends is found by trying, and reading goes on behind it. Of the events topic the log says what was
 //! passed over; on the acks topic only what is read counts.
 //!
-//! Not here: reading (`session`, `hearing`, `last_word`), other reasons to begin elsewhere (`places`).
+//! Not here: reading (`session`, `hearing`, `last_word`), other reasons to begin elsewhere
+//! (`places`).
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
