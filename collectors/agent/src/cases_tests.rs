@@ -138,6 +138,63 @@ fn t5_copytruncate_and_a_cut_between_two_looks() {
     }
 }
 
+/// Nothing is open at the first look of a life, and a copy is no second file even so.
+#[test]
+fn t5_a_copy_that_is_there_when_an_agent_starts() {
+    for (copy, restarts) in [("audit.1", false), ("audit.old", false), ("audit.1", true)] {
+        let mut rig = Rig::new("audit");
+        rig.append("audit", rows(1..=5));
+        if restarts {
+            rig.run();
+            rig.stop();
+        }
+        fs::copy(rig.file("audit"), rig.file(copy)).unwrap();
+        rig.append("audit", rows(6..=7));
+        if restarts {
+            rig.start();
+        }
+        rig.run();
+        rig.check_in_order(1..=7);
+        rig.append("audit", row(8));
+        rig.restart();
+        rig.run();
+        rig.check_in_order(1..=8);
+        assert_eq!(rig.notices().len(), 0, "nothing is left out");
+        // Cut at last; what it then holds is read.
+        fs::copy(rig.file("audit"), rig.file(copy)).unwrap();
+        fs::write(rig.file("audit"), rows(9..=9)).unwrap();
+        rig.run();
+        rig.quiet();
+        rig.check_in_order(1..=9);
+        assert_eq!(rig.notices(), ["stream.generation"]);
+    }
+}
+
+/// The twins: a rotated file with another content, and one that is alike but was last written
+/// before the file was born.
+#[test]
+fn t5_what_is_no_copy_is_read_at_the_first_look() {
+    let mut rig = Rig::new("audit");
+    rig.append("audit.1", rows(1..=5));
+    rig.append("audit", rows(6..=12));
+    rig.run();
+    rig.check_in_order(1..=12);
+
+    let mut rig = Rig::new("audit");
+    rig.append("audit.1", rows(1..=5));
+    let older = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    let file = fs::File::options().append(true).open(rig.file("audit.1"));
+    file.unwrap().set_modified(older).unwrap();
+    rig.append("audit", rows(1..=7));
+    if fs::metadata(rig.file("audit")).unwrap().created().is_err() {
+        println!("this file system does not say when a file was born");
+        return;
+    }
+    rig.run();
+    let markers: Vec<u64> = (1..=5).chain(1..=7).collect();
+    assert_eq!(rig.markers(), markers);
+}
+
 #[test]
 fn t6_rewritten_by_its_writer_in_the_middle_of_a_line() {
     for more in [3..=4u64, 3..=200] {

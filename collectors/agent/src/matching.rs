@@ -239,7 +239,8 @@ impl Tailer {
             let being_made = seen.stat.size == 0
                 || (seen.gzip && plain.contains(&seen.path.with_extension("")))
                 || !self.settling.is_settled(seen, now)
-                || self.is_shadow(seen);
+                || self.is_shadow(seen)
+                || is_copy_of_named(seen, sight);
             if being_made {
                 continue;
             }
@@ -334,6 +335,28 @@ impl Tailer {
             .take(over)
             .for_each(|generation| self.give_up(generation));
     }
+}
+
+/// Whether a plain file is a copy of the beginning of the one that is written to: made beside it,
+/// or by whoever is about to cut it. At a start nothing is open, so both are looked at by path.
+/// What was last written before that file was born is no copy of it, however alike.
+fn is_copy_of_named(seen: &Seen, sight: &Sight) -> bool {
+    if seen.gzip || seen.class != Class::Sibling {
+        return false;
+    }
+    let older = |born: i64| seen.stat.changed < i128::from(born);
+    let mut originals = sight.files.iter().filter(|other| {
+        other.class == Class::Named
+            && !other.gzip
+            && other.stat.size >= seen.stat.size
+            && !other.stat.id.born.is_some_and(older)
+    });
+    originals.any(|other| {
+        let original = Content::open_seen(other);
+        original
+            .and_then(|mut original| is_beginning_of(&seen.path, false, &mut original))
+            .unwrap_or(false)
+    })
 }
 
 fn is_known(known: &BTreeMap<Generation, Tracked>, seen: &Seen) -> bool {
