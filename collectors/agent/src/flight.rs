@@ -17,7 +17,8 @@ use crate::journal::Cursor;
 /// Frames that are aloft at most: some are sent, the others wait for them.
 pub(crate) const ALOFT_MAX: usize = 3;
 /// Frames that are sent at once, as soon as the log has taken one: one that it refuses for its key
-/// leaves an entry for each message.
+/// leaves an entry for each message. If the key is replaced while frames are aloft, two such frames
+/// are left in the log, not one.
 const SENT_MAX: usize = 2;
 
 /// One frame on its way to the log.

@@ -47,6 +47,8 @@ mod agent_tests;
 #[cfg(test)]
 mod cases_tests;
 #[cfg(test)]
+mod flight_tests;
+#[cfg(test)]
 mod pause_tests;
 #[cfg(test)]
 mod resending_tests;

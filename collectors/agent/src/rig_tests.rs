@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use collectors_bus::{Acknowledged, Bus, BusError, Credentials, InProcess, Outcome, Sent};
+use collectors_bus::{Acknowledged, Bus, BusError, Credentials, InProcess, Later, Outcome, Sent};
 use collectors_formats::{FormatKeys, format_for};
 use keys_secret::{Keystore, SecretKey32};
 use ledger_core::state::Stream;
@@ -66,6 +66,9 @@ pub(crate) struct Way {
     pub(crate) reorders: Option<u64>,
     /// The numbers of records that were sent, in their order.
     pub(crate) sent: Vec<u64>,
+    /// Frames that are handed over and not answered, and the most that ever were.
+    aloft: usize,
+    pub(crate) most_aloft: usize,
     /// What is on the way, and whether some of it was lost.
     queue: Vec<Message>,
     lost: bool,
@@ -133,6 +136,37 @@ impl Bus for Cord {
             }),
             sent => Ok(sent),
         }
+    }
+
+    /// The answer is waited for, that of a test too; only a broker's is known at once.
+    fn hand_over(
+        &mut self,
+        source: SourceId,
+        messages: Vec<Message>,
+    ) -> Later<Result<Sent, BusError>> {
+        let mut way = self.way.lock().unwrap();
+        if way.carried {
+            drop(way);
+            return Later::Known(self.send(source, &messages));
+        }
+        way.aloft += 1;
+        way.most_aloft = way.most_aloft.max(way.aloft);
+        let answer = if way.refuses || !way.loses.is_empty() || self.check().is_err() {
+            drop(way);
+            let answer = self.send(source, &messages);
+            Later::Awaited(Box::new(|| answer))
+        } else {
+            let record = |message: &&Message| message.stream == Stream::Record;
+            let numbers = messages.iter().filter(record).map(|m| m.sequence.0);
+            way.sent.extend(numbers);
+            drop(way);
+            self.bus().as_mut().unwrap().hand_over(source, messages)
+        };
+        let way = self.way.clone();
+        answer.map(move |answer| {
+            way.lock().unwrap().aloft -= 1;
+            answer
+        })
     }
 
     fn acknowledged(&mut self, source: SourceId, wait: Duration) -> Result<Acknowledged, BusError> {
