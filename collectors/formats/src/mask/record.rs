@@ -2,9 +2,9 @@
 //! writes them; and the number at a record's end that the server itself made.
 //!
 //! PostgreSQL ends a record of csvlog (PostgreSQL 18 manual, 19.8.4) and of jsonlog with
-//! `query_id`, a hash of 64 bits. No user writes it, and one in ten of some lengths looks like a card number.
-//! It is left alone in its own place, if it is what it must be there; the same digits anywhere else
-//! are text. Not here: what the fields mean.
+//! `query_id`, a hash of 64 bits. No user writes it, and one in ten of some lengths looks like a
+//! card number. It is left alone in its own place, if it is what it must be there; the same digits
+//! anywhere else are text. Not here: what the fields mean.
 
 use std::borrow::Cow;
 
