@@ -1,6 +1,6 @@
 //! A batch that cannot be decompressed, which anybody who may write can make: where it begins and
-//! ends is found by trying, and reading goes on behind it. Of the events topic the log says what was
-//! passed over; on the acks topic only what is read counts.
+//! ends is found by trying, and reading goes on behind it. Of the events topic the log says what
+//! was passed over; on the acks topic only what is read counts.
 //!
 //! Not here: reading (`session`, `hearing`, `last_word`), other reasons to begin elsewhere
 //! (`places`).
