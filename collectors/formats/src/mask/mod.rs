@@ -333,8 +333,8 @@ pub fn recheck(event: &mut Event<'_>, dialect: Dialect, options: MaskOptions) ->
         .fold(0, |sum, (_, redaction)| sum.saturating_add(redaction.count))
 }
 
-/// How many bytes at the end of an event's native record are the server's own: those that its form's
-/// reader takes for such, and the event says so too.
+/// How many bytes at the end of an event's native record are the server's own: those that its
+/// form's reader takes for such, and the event says so too.
 fn own_in(event: &Event<'_>) -> impl Fn(&str) -> usize + use<> {
     let understood = event.unmapped.unparsed.is_none() && event.metadata.is_truncated.is_none();
     let postgresql = event.metadata.product.name.as_deref() == Some("PostgreSQL");

@@ -62,8 +62,8 @@ pub(crate) fn own_number(text: &str, log_format: &str) -> usize {
 }
 
 /// Whether a clean record that is an object is clean in what its strings say, too: escapes may hide
-/// what would not be clean. A quote or a line end parts what stands around it as its escape does, so
-/// a record without other escapes is not read.
+/// what would not be clean. A quote or a line end parts what stands around it as its escape does,
+/// so a record without other escapes is not read.
 pub(crate) fn says_nothing_else(text: &str) -> bool {
     if !text.starts_with('{') {
         return true;
