@@ -202,9 +202,9 @@ impl Sending {
             OldEpochs::Unsent | OldEpochs::Carried => false,
             OldEpochs::In(size) => heard.size >= size,
             OldEpochs::Before(stream, sequence) => {
-                let waits = |bus: &Box<dyn Bus>| bus.carries_before(epoch);
+                let bus = self.bus.as_deref();
                 !self.losses.are_waiting()
-                    && !self.bus.as_ref().is_none_or(waits)
+                    && bus.is_some_and(|bus| !bus.carries_before(epoch))
                     && heard.epoch == epoch
                     && covers(heard, stream, sequence)
             }
