@@ -290,12 +290,15 @@ impl Rig {
     }
 
     /// Compresses a file as `gzip` does: the other file first, then the original goes.
+    /// As gzip does it: the new file has the times of the old one.
     pub(crate) fn gzip(&self, from: &str, to: &str) {
         let bytes = std::fs::read(self.file(from)).unwrap();
+        let written = std::fs::metadata(self.file(from)).unwrap().modified();
         let file = std::fs::File::create_new(self.file(to)).unwrap();
         let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::default());
         encoder.write_all(&bytes).unwrap();
-        encoder.finish().unwrap();
+        let file = encoder.finish().unwrap();
+        file.set_modified(written.unwrap()).unwrap();
         self.remove(from);
     }
 

@@ -291,10 +291,9 @@ fn a_checkpoint_that_the_log_lacks_stops_it_until_an_operator_accepts_it() {
 
     let log = accepting(root).unwrap();
     let mut door = log.door();
-    assert!(matches!(
-        send(&mut door, agent.state.id, &record).0,
-        Outcome::Appended(_)
-    ));
+    let (outcome, size) = send(&mut door, agent.state.id, &record);
+    assert!(matches!(outcome, Outcome::Appended(_)));
+    door.wait_published(size).unwrap();
     let recovery = all(&log, Kind::RECOVERY);
     let facts = recovery.last().unwrap().parts[0].bytes().unwrap().to_vec();
     assert_eq!(RecoveryFacts::parse(&facts).unwrap().lost, Some(lost));

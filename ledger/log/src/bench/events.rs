@@ -87,7 +87,8 @@ fn event(n: u64) -> Event<'static> {
     event.database.name = Some("cards".into());
     event.database.type_id = Some(1);
     event.table.name = Some(table.into());
-    event.query_info.uid = Some(format!("{}", noise >> 1).into());
+    // Too short for a card number: these events have no native record that would show whose it is.
+    event.query_info.uid = Some(format!("{}", noise >> 26).into());
     event.query_info.query_string = Some(statement.into());
     event
 }
