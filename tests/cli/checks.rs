@@ -332,8 +332,8 @@ fn a_log_that_was_restored_goes_on_only_when_an_operator_accepts_it() {
         fs::read(sample_path(ROWS_OFF)).expect("a sample"),
     );
     assert_eq!(ingest(&["--accept-restored"]).code, 4);
-    let lost =
-        br#"{"source":1,"epoch":1,"acknowledged":900,"held":179,"published":5000,"size":181}"#;
+    let lost = br#"{"published":5000,"size":181,"proof":{"receipt":{"source":1,"epoch":1,
+        "acknowledged":900,"held":179,"at":1795000000000000000}}}"#;
     room.write(mark, lost);
     let refused = ingest(&[]);
     assert_eq!(refused.code, 1, "{refused:?}");
