@@ -66,8 +66,11 @@ pub(crate) struct AcksWriter {
     again: bool,
     /// When a source is to hear how far its partition was read.
     due_at: Option<Instant>,
-    /// Where the acks topic ended when it was looked at, if nothing was said since.
+    /// Where the acks topic ended when it was looked at, or behind what was said since.
     end: Option<i64>,
+    /// Records of ours that may come behind it: what ends a transaction is written after the
+    /// answer.
+    markers: i64,
     /// Somebody else wrote to it, which was not answered yet; when that was done last.
     others: bool,
     others_at: Option<Instant>,
@@ -138,6 +141,7 @@ impl AcksWriter {
             again: false,
             due_at: None,
             end: None,
+            markers: 0,
             others: false,
             others_at: None,
         };
@@ -234,8 +238,7 @@ impl AcksWriter {
                 }
                 self.failed(context, &error, &format!("writing to topic {}", self.acks))
             })?;
-            // What ends a transaction is written after the answer: the next look sees it.
-            self.end = None;
+            (self.end, self.markers) = (self.ends_at(), 1);
         }
         let at = Instant::now();
         if since.is_none() {
@@ -422,7 +425,9 @@ impl AcksWriter {
     fn look_for_others(&mut self) {
         let (before, now) = (self.end, self.ends_at());
         self.end = now.or(before);
-        self.others |= before.is_some() && now.is_some() && now != before;
+        let markers = std::mem::take(&mut self.markers);
+        let ours = |(before, now): (i64, i64)| (0..=markers).contains(&now.saturating_sub(before));
+        self.others |= before.zip(now).is_some_and(|both| !ours(both));
         let may = self.others_at.is_none_or(|at| at.elapsed() >= OTHERS_EVERY);
         if self.others && may {
             (self.others, self.again) = (false, true);
