@@ -3,14 +3,14 @@
 //!
 //! Not here: revoking one, which comes with the retirement of sources.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use collectors_bus::agent_file::HandedOut;
 use keys_secret::Keystore;
 use ledger_core::SourceId;
 use ledger_core::TreeSize;
-use ledger_log::{SourceSpec, SourceStatus};
+use ledger_log::{LogPaths, SourceSpec, SourceStatus};
 use serde_json::json;
 
 use crate::access::{Accepted, Access, check_platform, now};
@@ -52,7 +52,8 @@ pub fn run(args: &AddArgs, context: &Context) -> Result<Exit, CommandError> {
     };
     let source = access.door().register_keyed(&spec)?.id;
     let address = config.http.agents_address();
-    write(args, &config.paths, source, address.as_deref())?;
+    let sends_to = address.as_deref().unwrap_or_default();
+    hand_out(&config.paths, (source, &spec), sends_to, &args.out)?;
     let size = TreeSize(access.door().status()?.size);
     access.finish(size)?;
     if context.output.is_json() {
@@ -130,11 +131,12 @@ fn check_known(known: &SourceStatus) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn write(
-    args: &AddArgs,
-    paths: &ledger_log::LogPaths,
-    source: SourceId,
-    address: Option<&str>,
+/// Writes the file of a source's agent: the source's key, and a certificate made for it.
+pub(crate) fn hand_out(
+    paths: &LogPaths,
+    (source, spec): (SourceId, &SourceSpec),
+    address: &str,
+    out: &Path,
 ) -> Result<(), CommandError> {
     let store = Keystore::open(&paths.keys())?;
     let key = store.source_key_bytes(source)?;
@@ -144,15 +146,14 @@ fn write(
         .map_err(keys_secret::KeystoreError::from)?;
     let file = HandedOut {
         source,
-        name: &args.name,
-        platform: &args.platform,
+        name: &spec.name,
+        platform: &spec.platform,
         origin: paths.origin().as_str(),
-        address: address.unwrap_or_default(),
+        address,
         key: &key,
         authority: authority.certificate(),
         own: &own,
     };
-    file.create(&args.out)
-        .map_err(keys_secret::KeystoreError::from)?;
+    file.create(out).map_err(keys_secret::KeystoreError::from)?;
     Ok(())
 }

@@ -15,17 +15,15 @@ use collectors_agent::{
     AgentConfig, Allowed, BusConfig, Files, Follower, JournalBounds, Setup, SourceConfig, Step,
     Tailing, clock,
 };
-use collectors_bus::agent_file::HandedOut;
 use collectors_bus::{AgentFile, Bus, HttpBus, InProcess};
 use collectors_formats::{FormatKeys, format_for};
-use keys_secret::Keystore;
 use ledger_core::{SourceId, TreeSize};
 use ledger_log::bench::BenchError;
 use ledger_log::bench::measure::{cost_of, disk_bytes};
 use ledger_log::{Door as _, Log, LogOptions, LogPaths, SourceSpec, create_log};
 
 use super::super::native::NativeForm;
-use crate::access::now;
+use crate::commands::sources::give::hand_out;
 use crate::error::CommandError;
 
 /// What lies between the agent and the log.
@@ -85,11 +83,15 @@ impl Rig {
             Over::InProcess => None,
             Over::Tls | Over::Process => Some(served(&log, &paths)?),
         };
-        let source = registered(&log, form)?;
+        let spec = SourceSpec {
+            name: "bench".to_owned(),
+            platform: form.platform().to_owned(),
+        };
+        let source = registered(&log, &spec)?;
         let credentials = folder.join("source.key");
         let address = server.as_ref().and_then(Server::agents_address);
         let address = address.map_or(String::new(), |address| address.to_string());
-        hand_out(&paths, (source, form), &address, &credentials)?;
+        hand_out(&paths, (source, &spec), &address, &credentials)?;
         let journal = folder.join("journal");
         let agent = match over {
             Over::Process => Agent::Apart(apart(folder, &journal, (file, form), &credentials)?),
@@ -194,43 +196,12 @@ fn served(log: &Log, paths: &LogPaths) -> Result<Server, CommandError> {
     Ok(serve(&options, paths, (log.door(), log.reader()), None)?)
 }
 
-fn registered(log: &Log, form: NativeForm) -> Result<SourceId, CommandError> {
+fn registered(log: &Log, spec: &SourceSpec) -> Result<SourceId, CommandError> {
     let mut door = log.door();
-    let spec = SourceSpec {
-        name: "bench".to_owned(),
-        platform: form.platform().to_owned(),
-    };
-    let source = door.register_keyed(&spec).map_err(bench)?.id;
+    let source = door.register_keyed(spec).map_err(bench)?.id;
     let size = door.status().map_err(bench)?.size;
     door.wait_published(TreeSize(size)).map_err(bench)?;
     Ok(source)
-}
-
-/// Writes the file that an agent is given, as `custody sources add` does.
-fn hand_out(
-    paths: &LogPaths,
-    (source, form): (SourceId, NativeForm),
-    address: &str,
-    out: &Path,
-) -> Result<(), CommandError> {
-    let store = Keystore::open(&paths.keys())?;
-    let key = store.source_key_bytes(source)?;
-    let authority = store.agents_authority(paths.deployment())?;
-    let own = authority
-        .for_agent(paths.tenant(), source, now())
-        .map_err(keys_secret::KeystoreError::from)?;
-    let file = HandedOut {
-        source,
-        name: "bench",
-        platform: form.platform(),
-        origin: paths.origin().as_str(),
-        address,
-        key: &key,
-        authority: authority.certificate(),
-        own: &own,
-    };
-    file.create(out).map_err(keys_secret::KeystoreError::from)?;
-    Ok(())
 }
 
 fn here(
