@@ -9,6 +9,7 @@ mod frame;
 mod served;
 mod sources;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -109,6 +110,22 @@ impl Room {
             .env_remove("CUSTODY_CONFIG")
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null());
+        command
+    }
+
+    /// The same below another program, such as strace with its arguments; below nothing if `wrapper`
+    /// is empty.
+    pub(crate) fn command_below(&self, wrapper: &[impl AsRef<OsStr>], args: &[&str]) -> Command {
+        let plain = self.command(args);
+        let [program, more @ ..] = wrapper else {
+            return plain;
+        };
+        let mut command = Command::new(program);
+        command
+            .args(more)
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .current_dir(self.folder.path());
         command
     }
 

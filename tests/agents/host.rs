@@ -150,17 +150,8 @@ impl Host {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let said = self.room.path(&format!("{name}.{number}.log"));
         let log = File::create(&said).expect("a file");
-        let plain = self.room.command(&["collect", "--config", &config]);
-        let mut command = match wrapper {
-            [] => plain,
-            [program, args @ ..] => {
-                let mut command = Command::new(program);
-                command.args(args).arg(plain.get_program());
-                command.args(plain.get_args());
-                command.current_dir(self.room.path(""));
-                command
-            }
-        };
+        let args = ["collect", "--config", &config];
+        let mut command = self.room.command_below(wrapper, &args);
         command.env("NO_COLOR", "1").stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a file")).stderr(log);
         Agent {

@@ -122,17 +122,8 @@ impl Story {
         self.lives += 1;
         let log = self.room.path(&format!("agent.{}.log", self.lives));
         let log = File::create(log).expect("a file");
-        let plain = self.room.command(&["collect", "--config", "agent.toml"]);
-        let mut command = match wrapper {
-            [] => plain,
-            [program, args @ ..] => {
-                let mut command = Command::new(program);
-                command.args(args).arg(plain.get_program());
-                command.args(plain.get_args());
-                command.current_dir(self.room.path(""));
-                command
-            }
-        };
+        let args = ["collect", "--config", "agent.toml"];
+        let mut command = self.room.command_below(wrapper, &args);
         command.stdout(log.try_clone().expect("a file")).stderr(log);
         self.agent = Some(command.spawn().expect("the agent"));
     }
