@@ -335,21 +335,23 @@ pub fn recheck(event: &mut Event<'_>, dialect: Dialect, options: MaskOptions) ->
 
 /// How many bytes at the end of an event's native record are the server's own: those that its
 /// form's reader takes for such, and the event says so too.
-fn own_in(event: &Event<'_>) -> impl Fn(&str) -> usize + use<> {
+fn own_in<'e>(event: &Event<'e>) -> impl Fn(&str) -> usize + use<'e> {
     let understood = event.unmapped.unparsed.is_none() && event.metadata.is_truncated.is_none();
     let postgresql = event.metadata.product.name.as_deref() == Some("PostgreSQL");
-    let log_format = event.metadata.log_format.as_deref();
+    // Texts of a message that is read are borrowed from it, so these clones copy nothing.
+    let log_format = event.metadata.log_format.clone();
     let log_format = log_format.filter(|_| understood && postgresql);
-    let log_format = log_format.map(str::to_owned);
-    let uids = [&event.query_info.uid, &event.unmapped.query_info.uid];
-    let uids = uids.map(|uid| uid.as_deref().map(str::to_owned));
+    let uids = [
+        event.query_info.uid.clone(),
+        event.unmapped.query_info.uid.clone(),
+    ];
     move |raw| {
         let own = log_format
             .as_deref()
             .map_or(0, |name| own_number(raw, name));
         let (_, end) = without_own(raw, own);
         let number = end.strip_suffix('}').unwrap_or(end);
-        let same = uids.iter().flatten().all(|uid| uid == number);
+        let same = uids.iter().flatten().all(|uid| uid.as_str() == number);
         if same { own } else { 0 }
     }
 }
