@@ -172,8 +172,8 @@ fn killed_between_binding_and_sending() {
     assert_eq!(epochs(&rig), []);
 }
 
-#[test]
-fn a_machine_that_was_restored_from_a_copy() {
+/// A source of which the log holds 20 rows, and whose state is the copy that was made after 10.
+fn restored() -> Rig {
     let mut rig = Rig::new("audit");
     rig.append("audit", rows(1..=10));
     acknowledged(&mut rig);
@@ -186,6 +186,12 @@ fn a_machine_that_was_restored_from_a_copy() {
     rig.stop();
     std::fs::remove_dir_all(&state).unwrap();
     copy(&saved, &state);
+    rig
+}
+
+#[test]
+fn a_machine_that_was_restored_from_a_copy() {
+    let mut rig = restored();
     rig.start();
     rig.append("audit", rows(21..=22));
     rig.run();
@@ -220,18 +226,7 @@ fn a_machine_that_was_restored_from_a_copy() {
 fn a_machine_that_was_restored_with_its_files_while_the_log_is_away() {
     for (later, more) in [(31..=35, "fewer"), (31..=45, "more")] {
         for away in [true, false] {
-            let mut rig = Rig::new("audit");
-            rig.append("audit", rows(1..=10));
-            acknowledged(&mut rig);
-            rig.stop();
-            let (state, saved) = (rig.state_dir(), rig.file("saved"));
-            copy(&state, &saved);
-            rig.start();
-            rig.append("audit", rows(11..=20));
-            acknowledged(&mut rig);
-            rig.stop();
-            std::fs::remove_dir_all(&state).unwrap();
-            copy(&saved, &state);
+            let mut rig = restored();
             std::fs::write(rig.file("audit"), rows(1..=10) + &rows(later.clone())).unwrap();
             rig.away.store(away, Ordering::Relaxed);
             rig.start();
