@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::Intake;
 use super::ack::source_key;
-use super::broker_tests::{Broker, Ledger, WAIT, sealed, until};
+use super::broker_tests::{Broker, Ledger, WAIT, sealed, tell, until};
 use super::raw::{RawCluster, RawRecord};
 use super::stories_tests::{all_once, carry, config, covered, reads};
 use super::topics::acks_topic;
@@ -156,13 +156,9 @@ fn a_word_that_somebody_brings_again(broker: &Broker) {
 #[test]
 #[ignore = "needs servers"]
 fn what_nobody_can_do_to_those_who_hear() {
-    let broker = Broker::start();
-    for (name, story) in [
-        ("deaf", acknowledgements_that_no_reader_takes as fn(&Broker)),
+    tell(&[
+        ("deaf", acknowledgements_that_no_reader_takes),
         ("open", words_behind_an_open_transaction),
         ("still", a_word_that_somebody_brings_again),
-    ] {
-        println!("story {name}");
-        story(&broker);
-    }
+    ]);
 }

@@ -204,6 +204,18 @@ pub(super) fn sealed(credentials: &Credentials, count: u64) -> Vec<Message> {
     (1..=count).map(seal).collect()
 }
 
+/// A story of its own name, and so with a tenant of its own.
+type Story = (&'static str, fn(&Broker));
+
+/// Tells stories one after the other on one broker.
+pub(super) fn tell(stories: &[Story]) {
+    let broker = Broker::start();
+    for (name, story) in stories {
+        println!("story {name}");
+        story(&broker);
+    }
+}
+
 /// Polls until it holds.
 pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + WAIT;

@@ -18,7 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::ack::{Passed, SourceAck, source_key};
-use super::broker_tests::{Broker, Ledger, WAIT, sealed, until};
+use super::broker_tests::{Broker, Ledger, WAIT, sealed, tell, until};
 use super::client::wait_for;
 use super::config::ForeignConfig;
 use super::form::{H_MAC, Home, headers};
@@ -480,9 +480,8 @@ fn contract(broker: &Broker) {
 #[test]
 #[ignore = "needs servers"]
 fn what_a_topic_can_do_to_the_ledger() {
-    let broker = Broker::start();
-    for (name, story) in [
-        ("contract", contract as fn(&Broker)),
+    tell(&[
+        ("contract", contract),
         ("stray", records_that_are_no_messages),
         ("anew", a_topic_made_anew),
         ("lost", offsets_that_are_gone),
@@ -491,8 +490,5 @@ fn what_a_topic_can_do_to_the_ledger() {
         ("liar", an_acknowledgement_by_somebody),
         ("moved", another_cluster_or_fewer_partitions),
         ("foreign", a_topic_of_another_shipper),
-    ] {
-        println!("story {name}");
-        story(&broker);
-    }
+    ]);
 }

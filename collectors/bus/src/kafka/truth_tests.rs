@@ -14,7 +14,7 @@ use ledger_log::{Log, LogOptions, LogPaths, OpenError};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::ack::{LogAck, log_key, source_key};
-use super::broker_tests::{Broker, EPOCH, Ledger, WAIT, sealed, until, value};
+use super::broker_tests::{Broker, EPOCH, Ledger, WAIT, sealed, tell, until, value};
 use super::config::ForeignConfig;
 use super::probe::probe;
 use super::raw::{RawCluster, RawRecord};
@@ -445,16 +445,12 @@ fn acknowledgements_made_anew(broker: &Broker) {
 #[test]
 #[ignore = "needs servers"]
 fn what_is_believed_and_what_comes_again() {
-    let broker = Broker::start();
-    for (name, story) in [
-        ("older", a_log_from_an_old_copy as fn(&Broker)),
+    tell(&[
+        ("older", a_log_from_an_old_copy),
         ("name", a_word_in_the_logs_name),
         ("epoch", an_old_epoch_that_is_deleted),
         ("same", a_topic_made_anew_that_looks_the_same),
         ("edge", a_foreign_topic_made_anew),
         ("word", acknowledgements_made_anew),
-    ] {
-        println!("story {name}");
-        story(&broker);
-    }
+    ]);
 }
